@@ -1,4 +1,4 @@
-"""Profiles of hypothesis: ``dev`` at a desk, ``ci`` the same every time, ``weekly`` at random and long."""
+"""Profiles of hypothesis: dev at a desk, ci the same every time, weekly random and long."""
 
 import os
 
