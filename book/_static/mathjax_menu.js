@@ -1,0 +1,27 @@
+// The book serves MathJax's CommonHTML output, its accessibility tools and the English speech rules.
+// Menu entries that would ask for anything else are switched off.  Runs after the page's inline
+// configuration and before MathJax itself (both this file and MathJax are deferred, in this order).
+(function () {
+  "use strict";
+  if (!window.MathJax) {
+    return;
+  }
+  function restrictMenu() {
+    var holder = MathJax.startup.document && MathJax.startup.document.menu;
+    if (!holder) {
+      return;
+    }
+    [["Settings", "Renderer"], ["Accessibility", "Speech", "A11yLanguage"]].forEach(function (path) {
+      var item = holder.menu.findID.apply(holder.menu, path);
+      if (item) {
+        item.disable();
+      }
+    });
+    document.documentElement.dataset.mathjaxMenu = "restricted";
+  }
+  var startup = window.MathJax.startup || {};
+  startup.pageReady = function () {
+    return MathJax.startup.defaultPageReady().then(restrictMenu);
+  };
+  window.MathJax.startup = startup;
+})();
