@@ -140,7 +140,7 @@ def install_lock() -> None:
 
 def pip_install() -> list[str]:
     """Return the beginning of an install command."""
-    quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]
+    quiet = ["-qq", "--no-input", "--disable-pip-version-check"]
     return [str(PYTHON), "-m", "pip", "install", *quiet]
 
 
@@ -164,7 +164,7 @@ def runs(code: str) -> bool:
 
 def run(command: Sequence[str]) -> None:
     """Run a command and turn its failure into one sentence."""
-    if subprocess.run([*command, "-r", str(LOCK)], cwd=ROOT, check=False).returncode != 0:
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
         raise InstallError(f"failed: {' '.join(command)}")
 
 
