@@ -24,7 +24,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -328,7 +327,6 @@ class InteractiveFigure:
         """Draw one frame; the caller sets the style."""
         width, height = self._size
         figure = Figure(figsize=(width, height * self._num_panels), layout="constrained")
-        FigureCanvasSVG(figure)
         panels = tuple(figure.subplots(self._num_panels, squeeze=False)[:, 0])
         with _named("drawing", values):
             self._draw(panels[0] if self._num_panels == 1 else panels, **values)
@@ -354,11 +352,12 @@ class InteractiveFigure:
         stream = io.StringIO()
         with _style():
             figure = self._figure(values)
+            canvas: Any = FigureCanvasSVG(figure)
             if len(figure.axes) == len(self._layout):
                 figure.set_layout_engine("none")
                 for ax, box in zip(figure.axes, self._layout, strict=True):
                     ax.set_position(box)
-            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+            canvas.print_svg(stream, metadata={"Date": None, "Creator": None})
         return stream.getvalue()
 
     def _identify(self, documents: Sequence[str]) -> str:

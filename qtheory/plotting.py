@@ -93,7 +93,7 @@ PALETTE: Mapping[str, str] = MappingProxyType(
 """Names and values of the colors: Okabe and Ito's, the pale ones darkened."""
 
 _SWEEP = LinearSegmentedColormap.from_list(
-    "qtheory_sweep", ["#0070b0", "#8a69bf", "#bd567f", "#d55e00", "#c58200"]
+    "qtheory_sweep", ["#006eae", "#6f70c0", "#a9639f", "#cf6150", "#d16b00", "#c48300"]
 )
 
 STYLE: Mapping[str, Any] = MappingProxyType(
