@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,21 @@ def test_the_version_is_the_same_everywhere():
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_library_with_its_data_and_nothing_else(tmp_path):
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, str(ROOT)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "qtheory").rglob("*")
+        if path.suffix in {".py", ".npz", ".json", ".typed"}
+    }
+    assert sources <= names
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"qtheory"}

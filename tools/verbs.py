@@ -87,8 +87,9 @@ def check_links() -> int:
     if not (SITE / "index.html").exists():
         print("There is no built site.")
         return 1
+    quiet = ["--config=tests/linkchecker.ini", "--no-status", "--no-warnings", "--output=failures"]
     with serve.running(SITE) as address:
-        return run([PYTHON, "-m", "linkcheck", "--no-status", "--no-warnings", address])
+        return run([PYTHON, "-m", "linkcheck", *quiet, address])
 
 
 def serve_book() -> int:
