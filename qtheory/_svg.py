@@ -74,7 +74,7 @@ def clean_svg(svg: str, *, prefix: str, colors: Mapping[str, str]) -> tuple[str,
         _localize(element)
     contents = [part for child in root for part in _simplified(child, colors)]
     _rename_identifiers(contents, prefix)
-    return root.get("viewBox", ""), contents
+    return root.get("viewBox", ""), [part for part in contents if not _is_unused(part)]
 
 
 def element_to_string(element: ET.Element) -> str:
@@ -275,6 +275,11 @@ def _rename_identifiers(contents: Sequence[ET.Element], prefix: str) -> None:
     for element in _all(contents):
         for key, value in element.attrib.items():
             element.attrib[key] = _renamed(key, value, names.__getitem__)
+
+
+def _is_unused(element: ET.Element) -> bool:
+    """Whether an element only defines what nobody refers to."""
+    return element.tag == "defs" and all("id" not in child.attrib for child in element)
 
 
 def _all(contents: Iterable[ET.Element]) -> Iterator[ET.Element]:
