@@ -2,15 +2,13 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+from tools import vendor
 
-import vendor  # noqa: E402  (tools/ is no package)
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture
@@ -66,9 +64,9 @@ def test_unlisted_package_is_reported(vendored):
     assert vendor.find_problems(vendored) == ["other is not in VENDOR.json"]
 
 
-def test_missing_licence_text_is_reported(vendored):
+def test_missing_license_text_is_reported(vendored):
     (vendored / "thing/LICENSE").unlink()
-    assert "thing: its licence text is missing" in vendor.find_problems(vendored)
+    assert "thing: its license text is missing" in vendor.find_problems(vendored)
 
 
 def test_unstated_version_is_reported(vendored):

@@ -9,9 +9,9 @@ Usage::
     python tools/inventories.py            # write book/_inv/*.inv
     python tools/inventories.py --check    # exit 1 when one is not what its list says
 
-A line of a list is ``domain:role name uri [display name]``; ``$`` at the end of the uri stands for the
-name.  Blank lines and lines that begin with ``#`` are skipped.  The first line names the project and its
-version: ``project NAME VERSION``.
+A line of a list is ``domain:role name uri [display name]``; ``$`` at the end of the uri stands for
+the name.  Blank lines and lines that begin with ``#`` are skipped.  The first line names the
+project and its version: ``project NAME VERSION``.
 """
 
 from __future__ import annotations

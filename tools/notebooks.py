@@ -1,18 +1,18 @@
 """Write the executed twins of the chapters, and refuse twins that are not what they should be.
 
-A chapter is authored as MyST text, ``book/<part>/NN-name.md``.  Its twin ``NN-name.ipynb`` beside it is
-written by this tool and by nothing else: the text, executed from top to bottom in a clean kernel, with
-everything that changes from run to run left out.  A second run gives the same bytes, so ``git diff`` shows
-exactly what a change of the library did to the book.
+A chapter is authored as MyST text, ``book/<part>/NN-name.md``.  Its twin ``NN-name.ipynb`` beside
+it is written by this tool and by nothing else: the text, executed from top to bottom in a clean
+kernel, with everything that changes from run to run left out.  A second run gives the same bytes,
+so ``git diff`` shows exactly what a change of the library did to the book.
 
 Usage::
 
-    python tools/notebooks.py [write] [--stale] [PATH ...]   # execute, then replace the twins
-    python tools/notebooks.py --check [PATH ...]             # execute nothing, exit 1 on a bad twin
+    python tools/notebooks.py [--stale] [PATH ...]   # execute, then replace the twins
+    python tools/notebooks.py --check [PATH ...]     # execute nothing, exit 1 on a bad twin
 
-``PATH`` is a chapter's ``.md`` (or its ``.ipynb``); the default is every chapter.  ``--stale`` writes only the
-twins whose text has changed since.  An existing twin is replaced only when its chapter ran to the end and
-passes the checks.
+``PATH`` is a chapter's ``.md`` (or its ``.ipynb``); the default is every chapter.  ``--stale``
+writes only the twins whose text has changed since.  An existing twin is replaced only when its
+chapter ran to the end and passes the checks.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ KERNEL_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    # Keeps `from tqdm.auto import tqdm` and rich reprs from depending on the terminal of the caller.
+    # Keeps printed text from depending on the terminal of the caller.
     "COLUMNS": "80",
 }
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -307,7 +307,7 @@ def _cell_problems(cell: Any, count: int) -> Iterator[str]:
     elif cell.execution_count != count:
         yield f"has execution count {cell.execution_count}, expected {count}"
     if _ends_with_semicolon(cell.source):
-        yield "ends with `;`, which silences nothing under validation; assign to `_` or call plt.show()"
+        yield "ends with `;`, which validation does not heed; assign to `_` or call plt.show()"
     for output in cell.outputs:
         yield from _output_problems(output)
     if any(_is_figure(output) for output in cell.outputs):
@@ -462,13 +462,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="execute nothing, look at the twins")
     parser.add_argument("--stale", action="store_true", help="write only twins of changed texts")
     options = parser.parse_args(arguments)
-    names = options.paths
-    check = options.check
-    if names and names[0] in ("write", "check"):
-        check = check or names[0] == "check"
-        names = names[1:]
-    sources = _resolve(names)
-    if check:
+    sources = _resolve(options.paths)
+    if options.check:
         return run_check(sources)
     return run_write([path for path in sources if not options.stale or _is_stale(path)])
 

@@ -1,7 +1,7 @@
 """Keep the list of files that other projects wrote and the site serves.
 
-``book/_static/vendor/VENDOR.json`` names each vendored package with version, licence, origin and the
-SHA-256 of every file.  `tests/test_vendor.py` compares the folder with the list.
+``book/_static/vendor/VENDOR.json`` names each vendored package with version, license, origin and
+the SHA-256 of every file.  `tests/test_vendor.py` compares the folder with the list.
 
 Usage, after unpacking a new version into its folder and editing its version in the list::
 
@@ -49,7 +49,7 @@ def _package_problems(name: str, package: dict[str, Any], folder: Path) -> list[
     problems = [f"{name}: no {field} stated" for field in FIELDS if not package.get(field)]
     found, wanted = file_hashes(folder), package.get("files", {})
     if package.get("license_file") not in found:
-        problems.append(f"{name}: its licence text is missing")
+        problems.append(f"{name}: its license text is missing")
     for path in sorted(set(found) | set(wanted)):
         if path not in wanted:
             problems.append(f"{name}/{path} is not listed")

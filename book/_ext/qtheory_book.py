@@ -1,18 +1,30 @@
 """Small repairs to what the book stack emits.
 
-* `sphinx_thebe` puts its inline script twice into every page, also when the button is off; the second
-  copy is a script error.  Its files are removed.
-* MathJax is served with the book, so entries of its menu whose files are not served are switched off
-  (`mathjax_menu.js`, read before MathJax starts).
+* `sphinx_thebe` puts its inline script twice into every page, also when the button is off; the
+  second copy is a script error.  Its files are removed.
+* MathJax is served with the book, so entries of its menu whose files are not served are switched
+  off (`mathjax_menu.js`, read before MathJax starts).
+* A few roles and labels of the theme do not pass WCAG 2 A/AA; they are rewritten in the built
+  pages.  The tests of the built site notice when a new version of the theme needs other repairs.
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
 _THEBE = ("thebe", "THEBE")
+_REPAIRS = [
+    # The visible text "Search Ctrl+K" is the name; a shorter label would hide half of it.
+    (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"'), r"\1"),
+    # Three icons, one shown: their titles are not the name of the button.
+    (re.compile(r'(<i class="theme-switch [^>]*?) title="[^"]*"'), r"\1"),
+    # A list has list items; the role that docutils gives a reference is deprecated.
+    (re.compile(r' role="doc-biblioentry"'), ' role="listitem"'),
+]
 
 
 def _is_thebe(asset: Any) -> bool:
@@ -30,8 +42,27 @@ def drop_thebe(
             context[key] = [asset for asset in context[key] if not _is_thebe(asset)]
 
 
+def repair_html(html: str) -> str:
+    """Return a page with the roles and labels repaired; a second call changes nothing."""
+    for pattern, replacement in _REPAIRS:
+        html = pattern.sub(replacement, html)
+    return html
+
+
+def repair_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Repair every page of a finished build."""
+    if exception is not None or app.builder.format != "html":
+        return
+    for path in Path(app.outdir).rglob("*.html"):
+        before = path.read_text(encoding="utf-8")
+        after = repair_html(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the repairs."""
     app.add_js_file("mathjax_menu.js", priority=100, defer="defer")
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", repair_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
