@@ -99,7 +99,7 @@ def make_rounding_loop(work_type: type[np.floating], bits_type: type[Any]) -> Ro
             limited = work_type(plan.spill if is_over else size)
             is_unsigned = limited == zero and not plan.keep_sign
             signed = limited if is_unsigned else np.copysign(limited, value)
-            out[i] = value if value != value else signed
+            out[i] = value + value if value != value else signed  # a signaling NaN turns quiet
 
     return loop
 

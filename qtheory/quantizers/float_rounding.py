@@ -492,7 +492,8 @@ def _round_to_power_of_two(
     """Round positive numbers to powers of two; all else is NaN."""
     is_valid = (x > 0) & np.isfinite(x)
     # Four times the largest value overflows in each mode, as all larger numbers do.
-    value = np.clip(x.astype(np.float64), fmt.min_value, 4.0 * fmt.max_value)
+    value = np.where(is_valid, x, 1.0).astype(np.float64)
+    value = np.clip(value, fmt.min_value, 4.0 * fmt.max_value)
     quantum = np.ldexp(1.0, np.frexp(value)[1] - 1)
     integer = round_to_integer(value / quantum, mode, rng=rng, num_random_bits=num_random_bits)
     rounded = integer * quantum
@@ -503,7 +504,7 @@ def _finite_codes(size: FloatArray, fmt: FloatFormat) -> NDArray[np.int64]:
     """Codes of nonnegative finite values of a format."""
     bits = size.view(np.int64) >> (52 - fmt.mantissa_bits)
     normal = bits - ((1023 - fmt.bias) << fmt.mantissa_bits)
-    subnormal = (size / fmt.min_subnormal).astype(np.int64)
+    subnormal = (np.minimum(size, fmt.min_normal) / fmt.min_subnormal).astype(np.int64)
     return np.where(size >= fmt.min_normal, normal, subnormal)
 
 
