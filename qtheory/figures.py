@@ -340,7 +340,7 @@ class InteractiveFigure:
             for place in ends:
                 figure = self._figure(self._values(place))
                 figure.draw_without_rendering()
-                layouts.append([ax.get_position() for ax in figure.axes])
+                layouts.append([ax.get_position(original=True) for ax in figure.axes])
         if len({len(boxes) for boxes in layouts}) > 1:
             return ()
         corners = np.array([[box.extents for box in boxes] for boxes in layouts])

@@ -714,13 +714,11 @@ def plot_region(
     ValueError
         If both ranges or none are given.
     """
-    if (x_range is None) == (y_range is None):
-        raise fail("x_range", "given if and only if `y_range` is not", x_range)
-    if x_range is not None:
+    if x_range is not None and y_range is None:
         return ax.axvspan(*x_range, color=color, alpha=0.12, linewidth=0, label=label)
-    if y_range is None:
-        raise fail("y_range", "a pair of limits", y_range)
-    return ax.axhspan(*y_range, color=color, alpha=0.12, linewidth=0, label=label)
+    if y_range is not None and x_range is None:
+        return ax.axhspan(*y_range, color=color, alpha=0.12, linewidth=0, label=label)
+    raise fail("x_range", "given if and only if `y_range` is not", x_range)
 
 
 def plot_levels(

@@ -175,7 +175,7 @@ def test_frames_run_over_the_grid_with_the_last_slider_fastest(figure):
     )
 
 
-@pytest.mark.parametrize("index", range(15))
+@pytest.mark.parametrize("index", [0, 7, 14])
 def test_a_stored_frame_is_the_frame_drawn_directly(figure, index):
     height, slope = ([0, 0.5, 1, 1.5, 2][index // 3], [-1, 0, 1][index % 3])
     alone = make(
@@ -255,7 +255,10 @@ def test_a_color_bar_does_not_disturb_the_layout():
     def heat(ax, height, slope):
         plotting.plot_heatmap(ax, [0, 1, 2], [0, 1, 2], table + height, label="loss")
 
-    assert "data:image/png;base64," in make(draw=heat).frame(0)
+    pictures = parse(make(draw=heat).frame(0)).iter("{http://www.w3.org/2000/svg}image")
+    heights = [float(picture.get("height")) for picture in pictures]
+    assert len(heights) == 2
+    assert heights[0] == pytest.approx(heights[1], abs=2)
 
 
 def test_frames_may_have_different_numbers_of_axes():
