@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,11 +33,13 @@ STEPS = {
     "notebooks": [*PYTEST, "-q", *NBVAL, "book"],
     "book": [*JUPYTER_BOOK, "--all", "-W", "-n", "--keep-going"],
     "preview": JUPYTER_BOOK,
-    "site": [*PYTEST, "-q", "tests/e2e"],
+    "site": [*PYTEST, "tests/e2e"],
 }
-# The order puts the quick ones first; pytest speaks last.
 TEST = ["unit", "notebooks"]
-CHECK = ["format", "lint", "types", "pairs", "book", "links", "coverage", "notebooks", "site"]
+# Two lanes at the same time; a browser mostly waits. The site's lane is printed last, so that
+# the output of a good check ends with pytest's closing line.
+CHECK_LIBRARY = ["format", "lint", "types", "pairs", "coverage", "notebooks"]
+CHECK_SITE = ["book", "links", "site"]
 BUILT = ["_build", "build", "dist", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"]
 
 
@@ -48,7 +51,8 @@ def main(verb: str) -> int:
         "serve": serve_book,
         "book": lambda: run_steps(["book"]),
         "test": lambda: run_steps(TEST),
-        "check": lambda: run_steps(CHECK),
+        "check": check,
+        "check-site": lambda: run_steps(CHECK_SITE),
         "bench": bench,
         "format": format_code,
         "notebooks": lambda: run([PYTHON, "tools/notebooks.py"]),
@@ -72,7 +76,7 @@ def run_step(name: str) -> int:
     start = time.monotonic()
     status = check_links() if name == "links" else run(STEPS[name])
     # The last step keeps pytest's closing line at the end of the output.
-    if name != CHECK[-1]:
+    if name != CHECK_SITE[-1]:
         print(f"== {name}: {time.monotonic() - start:.0f} s", flush=True)
     return status
 
@@ -80,6 +84,20 @@ def run_step(name: str) -> int:
 def run(command: Sequence[str]) -> int:
     """Run a command and return its exit status."""
     return subprocess.run(command, check=False).returncode
+
+
+def check() -> int:
+    """Check the library and the site side by side, and report one after the other."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        command = [PYTHON, __file__, "check-site"]
+        site = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        library_status = run_steps(CHECK_LIBRARY)
+        site_status = site.wait()
+        log.seek(0)
+        print(log.read(), end="", flush=True)
+    if library_status:
+        print("failed: the library, see above", flush=True)
+    return library_status or site_status
 
 
 def check_links() -> int:
