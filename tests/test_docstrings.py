@@ -16,8 +16,8 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CHECKS = set(ERROR_MSGS) - set(SETTINGS["tool"]["numpydoc_validation"]["checks"])
 # A method or property needs a docstring with a proper summary; the class says the rest.
 MEMBER_CHECKS = {code for code in CHECKS if code.startswith(("GL", "SS"))}
-# The constructor of an enumeration is not its own.
-ENUM_CHECKS = {code for code in CHECKS if not code.startswith("PR")}
+# An enumeration or a protocol has no constructor of its own.
+ABSTRACT_CHECKS = {code for code in CHECKS if not code.startswith("PR")}
 
 
 def public_objects():
@@ -44,16 +44,19 @@ def public_members(value):
     ]
 
 
-def is_enum(value):
-    """Tell whether something is an enumeration."""
-    return inspect.isclass(value) and issubclass(value, enum.Enum)
+def is_abstract(value):
+    """Tell whether something is an enumeration or a protocol."""
+    is_enum = inspect.isclass(value) and issubclass(value, enum.Enum)
+    return is_enum or getattr(value, "_is_protocol", False)
 
 
 def cases():
     """Return each public thing with the checks that apply to it."""
     objects = public_objects()
     classes = {dotted: value for dotted, value in objects.items() if inspect.isclass(value)}
-    own = [(name, ENUM_CHECKS if is_enum(value) else CHECKS) for name, value in objects.items()]
+    own = [
+        (name, ABSTRACT_CHECKS if is_abstract(value) else CHECKS) for name, value in objects.items()
+    ]
     members = [
         (f"{dotted}.{member}", MEMBER_CHECKS)
         for dotted, value in classes.items()

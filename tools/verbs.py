@@ -53,7 +53,7 @@ def main(verb: str) -> int:
         "test": lambda: run_steps(TEST),
         "check": check,
         "check-site": lambda: run_steps(CHECK_SITE),
-        "bench": bench,
+        "bench": lambda: run([PYTHON, "benchmarks/run.py"]),
         "format": format_code,
         "notebooks": lambda: run([PYTHON, "tools/notebooks.py"]),
         "clean": clean,
@@ -116,12 +116,6 @@ def serve_book() -> int:
         return 1
     serve.serve_forever(SITE)
     return 0
-
-
-def bench() -> int:
-    """Run every benchmark, one after the other."""
-    scripts = sorted((ROOT / "benchmarks").glob("bench_*.py"))
-    return max((run([PYTHON, str(script)]) for script in scripts), default=0)
 
 
 def format_code() -> int:
