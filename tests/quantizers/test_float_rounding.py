@@ -325,15 +325,13 @@ def test_stochastic_codes_are_those_of_stochastic_values():
 
 
 def test_encoding_nan_needs_a_code_for_it():
-    with pytest.raises(
-        ValueError, match="free of NaN, for which FP4_E2M1 has no code"
-    ):
+    with pytest.raises(ValueError, match="free of NaN, for which FP4_E2M1 has no code"):
         encode([0.0, np.nan], FP4_E2M1)
 
 
 @pytest.mark.parametrize("codes", [[-1], [16], [3, 99]])
 def test_codes_out_of_range_are_refused(codes):
-    with pytest.raises(ValueError, match="`codes` must be from 0 to 15, got .codes from"):
+    with pytest.raises(ValueError, match=r"`codes` must be from 0 to 15, got .codes from"):
         decode(codes, FP4_E2M1)
 
 
