@@ -1,4 +1,4 @@
-"""Checks of arguments, each with one sentence that names the argument, the condition and the value."""
+"""Checks of arguments: one sentence each that names argument, condition and value."""
 
 import math
 import operator
@@ -73,7 +73,7 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
 
 
 def check_generator(name: str, value: object) -> np.random.Generator:
-    """Return a generator; seeds and ``None`` are refused, so randomness stays in the caller's hands."""
+    """Return a generator; seeds and ``None`` are refused: randomness is the caller's."""
     if not isinstance(value, np.random.Generator):
         raise fail(name, "a numpy.random.Generator", value)
     return value

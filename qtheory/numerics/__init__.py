@@ -1,6 +1,6 @@
-"""Numerical tools that know nothing of networks: estimates with errors, integration."""
+"""Numerical tools that know nothing of networks: estimates with errors, quadrature rules."""
 
 from qtheory.numerics.estimate import Estimate
-from qtheory.numerics.quadrature import integrate_intervals
+from qtheory.numerics.quadrature import gauss_laguerre, gauss_legendre
 
-__all__ = ["Estimate", "integrate_intervals"]
+__all__ = ["Estimate", "gauss_laguerre", "gauss_legendre"]

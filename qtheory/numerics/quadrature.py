@@ -1,60 +1,87 @@
-"""Gauss-Legendre integration over many intervals at once."""
+"""Gauss rules on the unit scale, computed once."""
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["integrate_intervals"]
+from qtheory._checks import check_integer
+
+__all__ = ["gauss_laguerre", "gauss_legendre"]
 
 FloatArray = NDArray[np.float64]
 
 
-def integrate_intervals(
-    function: Callable[[FloatArray], FloatArray],
-    lower: FloatArray,
-    upper: FloatArray,
-    *,
-    num_nodes: int = 40,
-) -> FloatArray:
-    """Integrate a smooth function over each of several finite intervals.
+def gauss_legendre(num_nodes: int) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights of the Gauss-Legendre rule on [-1, 1].
 
     Parameters
     ----------
-    function : callable
-        Maps points, shape ``(num_intervals, num_nodes)``, to values of that shape. Row ``i`` holds
-        the nodes of interval ``i``, so the integrand may differ from interval to interval.
-    lower, upper : numpy.ndarray
-        Finite ends, shape ``(num_intervals,)``.
     num_nodes : int
-        Nodes per interval. The rule is exact for polynomials of degree ``2 * num_nodes - 1``.
+        Number of nodes, at least one. The rule is exact for polynomials of degree
+        ``2 * num_nodes - 1``.
 
     Returns
     -------
-    numpy.ndarray
-        Integrals, shape ``(num_intervals,)``.
+    tuple of numpy.ndarray
+        Nodes and weights, shape ``(num_nodes,)``, read-only.
 
-    Notes
-    -----
-    Accuracy: for a positive integrand that is analytic in a neighborhood of the interval, full
-    double precision in a relative sense, since nothing cancels.
+    Raises
+    ------
+    ValueError
+        If ``num_nodes`` is below one.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from qtheory.numerics import integrate_intervals
-    >>> integrate_intervals(np.cos, np.array([0.0]), np.array([np.pi / 2]))
-    array([1.])
+    >>> from qtheory.numerics import gauss_legendre
+    >>> nodes, weights = gauss_legendre(3)
+    >>> round(float(weights @ nodes**4), 12)
+    0.4
     """
-    nodes, weights = _rule(num_nodes)
-    center, half = 0.5 * (lower + upper), 0.5 * (upper - lower)
-    points = center[:, None] + half[:, None] * nodes
-    return half * (function(points) @ weights)
+    return _legendre(check_integer("num_nodes", num_nodes, minimum=1))
 
 
-@lru_cache(maxsize=8)
-def _rule(num_nodes: int) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights on [-1, 1]; computed once, since the eigenvalue problem costs O(n^3)."""
-    nodes, weights = np.polynomial.legendre.leggauss(num_nodes)
+def gauss_laguerre(num_nodes: int) -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights of the Gauss-Laguerre rule for the weight ``exp(-x)`` on ``x > 0``.
+
+    Parameters
+    ----------
+    num_nodes : int
+        Number of nodes, from 1 to 100.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Nodes and weights, shape ``(num_nodes,)``, read-only.
+
+    Raises
+    ------
+    ValueError
+        If ``num_nodes`` is out of range.
+
+    Examples
+    --------
+    >>> from qtheory.numerics import gauss_laguerre
+    >>> nodes, weights = gauss_laguerre(3)
+    >>> round(float(weights @ nodes**2), 12)
+    2.0
+    """
+    return _laguerre(check_integer("num_nodes", num_nodes, minimum=1, maximum=100))
+
+
+# The rules are eigenvalue problems of cost O(n^3): without the cache they dominate the time of a
+# distortion.
+@lru_cache(maxsize=16)
+def _legendre(num_nodes: int) -> tuple[FloatArray, FloatArray]:
+    return _frozen(*np.polynomial.legendre.leggauss(num_nodes))
+
+
+@lru_cache(maxsize=16)
+def _laguerre(num_nodes: int) -> tuple[FloatArray, FloatArray]:
+    return _frozen(*np.polynomial.laguerre.laggauss(num_nodes))
+
+
+def _frozen(nodes: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Make the shared arrays read-only."""
+    nodes.flags.writeable = weights.flags.writeable = False
     return nodes, weights

@@ -1,7 +1,7 @@
-"""The compiled loop of rounding to a floating-point format, used when numba is installed.
+"""The compiled loops of rounding to a floating-point format, used when numba is installed.
 
-The loop is written once, in plain Python on NumPy scalars. Called as it is, it is the slow twin the
-tests compare with; compiled, it is one pass over memory in vector instructions. numba is imported
+The loops are written in plain Python on NumPy scalars. Called as they are, they are slow twins the
+tests compare with; compiled, each is one pass over memory in vector instructions. numba is imported
 on the first use, never with the package.
 """
 
@@ -18,6 +18,7 @@ __all__ = [
     "RoundingPlan",
     "compile_rounding_loop",
     "compile_with",
+    "make_bits_loop",
     "make_rounding_loop",
 ]
 
@@ -34,6 +35,7 @@ class RoundingPlan(NamedTuple):
     bits are those of the exponent plus ``magic_offset``; below the smallest exponent of the format
     they are ``low_magic``. Taking off ``quantum_offset`` leaves the bits of the quantum. Numbers
     are first limited to ``low`` and ``high``; a result beyond ``max_value`` becomes ``spill``.
+    ``num_dropped`` stored digits of the working type are beyond the mantissa of the format.
     """
 
     low: Any
@@ -44,6 +46,7 @@ class RoundingPlan(NamedTuple):
     magic_offset: Any
     low_magic: Any
     quantum_offset: Any
+    num_dropped: Any
     max_value: Any
     spill: Any
     keep_sign: bool
@@ -104,6 +107,50 @@ def make_rounding_loop(work_type: type[np.floating], bits_type: type[Any]) -> Ro
     return loop
 
 
+def make_bits_loop() -> RoundingLoop:
+    """Build the loop for formats whose smallest exponent is that of float32, such as bfloat16.
+
+    There the digits to drop are the lowest bits of float32 in all binades, so an addition to the
+    bits rounds. The sum of the other loop would leave the range of float32 for such formats.
+
+    Returns
+    -------
+    callable
+        ``loop(x, out, mode, plan)`` as in :func:`make_rounding_loop`, for float32.
+    """
+
+    def loop(x, out, mode, plan):  # type: ignore[no-untyped-def]
+        one = np.uint32(1)
+        half = np.uint32(one << np.uint32(plan.num_dropped - one))
+        dropped = np.uint32(half + np.uint32(half - one))
+        infinity = np.float32(np.inf)
+        for i in range(x.size):
+            value = np.float32(x[i])
+            below = value if value < plan.high else plan.high
+            y = np.float32(below if below > plan.low else plan.low)
+            size_bits = np.uint32(y.view(np.uint32) & np.uint32(~plan.sign_mask))
+            if mode == 0:
+                is_odd = np.uint32(np.uint32(size_bits >> plan.num_dropped) & one)
+                offset = np.uint32(np.uint32(half - one) + is_odd)
+            elif mode == 1:
+                offset = half
+            elif mode == 2:
+                offset = np.uint32(0)
+            elif mode == 3:
+                offset = np.uint32(dropped if y < 0 else np.uint32(0))
+            else:
+                offset = np.uint32(dropped if y > 0 else np.uint32(0))
+            rounded_bits = np.uint32(np.uint32(size_bits + offset) & np.uint32(~dropped))
+            size = rounded_bits.view(np.float32)
+            is_over = size > plan.max_value or abs(value) == infinity
+            limited = np.float32(plan.spill if is_over else size)
+            is_unsigned = limited == 0 and not plan.keep_sign
+            signed = limited if is_unsigned else np.copysign(limited, value)
+            out[i] = value + value if value != value else signed  # a signaling NaN turns quiet
+
+    return loop
+
+
 def compile_with(numba: Any, loop: RoundingLoop) -> RoundingLoop:
     """Compile a loop, kept on disk where some folder can be written.
 
@@ -128,13 +175,13 @@ def compile_with(numba: Any, loop: RoundingLoop) -> RoundingLoop:
 
 
 @cache
-def compile_rounding_loop(work_name: str) -> RoundingLoop | None:
-    """Compile the loop for one type, or return ``None`` without numba.
+def compile_rounding_loop(loop_name: str) -> RoundingLoop | None:
+    """Compile a loop, or return ``None`` without numba.
 
     Parameters
     ----------
-    work_name : {"float32", "float64"}
-        Name of the working type.
+    loop_name : {"float32", "float64", "bits"}
+        Name of the working type, or "bits" for the loop of :func:`make_bits_loop`.
 
     Returns
     -------
@@ -145,6 +192,8 @@ def compile_rounding_loop(work_name: str) -> RoundingLoop | None:
         numba = importlib.import_module("numba")
     except ImportError:
         return None
-    if work_name == "float32":
+    if loop_name == "bits":
+        return compile_with(numba, make_bits_loop())
+    if loop_name == "float32":
         return compile_with(numba, make_rounding_loop(np.float32, np.uint32))
     return compile_with(numba, make_rounding_loop(np.float64, np.uint64))

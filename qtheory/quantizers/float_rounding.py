@@ -280,7 +280,8 @@ def make_plan(fmt: FloatFormat, mode: RoundMode, work_name: str) -> RoundingPlan
     mode : RoundMode
         The mode, which decides on which sides finite numbers stop at the largest value.
     work_name : {"float32", "float64"}
-        Name of the working type. float32 is for formats that :func:`choose_work_name` allows.
+        Name of the working type. float32 is for formats that :func:`choose_work_name` or
+        :func:`choose_loop_name` allow.
 
     Returns
     -------
@@ -297,15 +298,18 @@ def make_plan(fmt: FloatFormat, mode: RoundMode, work_name: str) -> RoundingPlan
     saturates = fmt.overflow is Overflow.SATURATE
     stops_below = saturates or mode in (RoundMode.TOWARD_ZERO, RoundMode.CEIL)
     stops_above = saturates or mode in (RoundMode.TOWARD_ZERO, RoundMode.FLOOR)
+    with np.errstate(over="ignore"):  # infinite is right where it is beyond the working type
+        beyond = work(_first_overflow(fmt))
     return RoundingPlan(
-        low=work(-fmt.max_value if stops_below else -_first_overflow(fmt)),
-        high=work(fmt.max_value if stops_above else _first_overflow(fmt)),
+        low=-work(fmt.max_value) if stops_below else -beyond,
+        high=work(fmt.max_value) if stops_above else beyond,
         exponent_mask=bits((2 * work_bias + 1) << digits),
         sign_mask=bits(1 << (31 if is_single else 63)),
         min_exponent_bits=bits(min_exponent_bits),
         magic_offset=bits(magic_offset),
         low_magic=bits(min_exponent_bits + low_offset),
         quantum_offset=bits((digits << digits) + half),
+        num_dropped=bits(digits - fmt.mantissa_bits),
         max_value=work(fmt.max_value),
         spill=work(_spill_value(fmt)),
         keep_sign=fmt.has_negative_zero,
@@ -334,6 +338,26 @@ def choose_work_name(fmt: FloatFormat, dtype: np.dtype[Any]) -> str:
         and fmt.min_exponent - fmt.mantissa_bits >= -126
     )
     return "float32" if dtype == np.float32 and fits_single else "float64"
+
+
+def choose_loop_name(fmt: FloatFormat, dtype: np.dtype[Any]) -> str:
+    """Name of the fastest compiled loop.
+
+    Parameters
+    ----------
+    fmt : FloatFormat
+        The format.
+    dtype : numpy.dtype
+        Type of the numbers to round.
+
+    Returns
+    -------
+    str
+        "float32", "float64" or "bits", see ``compile_rounding_loop``.
+    """
+    # Without mantissa bits "even" would be that of the exponent, which is not the rule.
+    is_aligned = fmt.min_exponent == -126 and fmt.has_subnormals and 1 <= fmt.mantissa_bits <= 22
+    return "bits" if dtype == np.float32 and is_aligned else choose_work_name(fmt, dtype)
 
 
 def _first_overflow(fmt: FloatFormat) -> float:
@@ -379,12 +403,13 @@ def _choose_loop(
     is_small = backend == "auto" and x.size < NUMBA_MIN_SIZE
     if backend == "numpy" or mode is RoundMode.STOCHASTIC or is_small:
         return None
-    work_name = choose_work_name(fmt, x.dtype)
-    loop = compile_rounding_loop(work_name)
+    loop_name = choose_loop_name(fmt, x.dtype)
+    loop = compile_rounding_loop(loop_name)
     if loop is None and backend == "numba":
         raise ModuleNotFoundError("`backend` is 'numba', but numba is not installed.")
     if loop is None:
         return None
+    work_name = "float64" if loop_name == "float64" else "float32"
     return partial(_run_loop, loop, make_plan(fmt, mode, work_name), mode)
 
 

@@ -1,5 +1,6 @@
 """Rounding to integers, the step every quantizer and every number format is made of."""
 
+from collections.abc import Callable
 from enum import Enum
 
 import numpy as np
@@ -27,6 +28,11 @@ class RoundMode(Enum):
     CEIL = "ceil"
     STOCHASTIC = "stochastic"
 
+    @property
+    def is_nearest(self) -> bool:
+        """Whether the result is always one of the nearest integers."""
+        return self in (RoundMode.TIES_TO_EVEN, RoundMode.TIES_AWAY)
+
 
 def round_to_integer(
     x: ArrayLike,
@@ -47,7 +53,7 @@ def round_to_integer(
         Source of randomness; needed for ``RoundMode.STOCHASTIC`` and refused otherwise.
     num_random_bits : int, optional
         Number of random bits :math:`r` per element, from 1 to 52, for ``RoundMode.STOCHASTIC``.
-        Without it 53 bits are drawn for float64 and 24 for float32.
+        Without it 53 bits are drawn.
 
     Returns
     -------
@@ -65,7 +71,8 @@ def round_to_integer(
     Book: ch03-stochastic-definition.
 
     The stochastic mode returns :math:`\lfloor x + u \rfloor`. With unlimited random bits
-    :math:`u` is uniform on :math:`[0, 1)` and the result is unbiased. With :math:`r` bits,
+    :math:`u` is uniform on :math:`[0, 1)` and the result is unbiased (here to
+    :math:`2^{-53}`, the resolution of the generator). With :math:`r` bits,
     :math:`u = (k + \tfrac12) 2^{-r}` with :math:`k` uniform on :math:`0, \dots, 2^r - 1`: the
     probability of going up is the fraction of ``x`` rounded to a multiple of :math:`2^{-r}`,
     so the bias is at most :math:`2^{-r-1}` and has no preferred sign.
@@ -100,12 +107,12 @@ def _round_ties_away(x: NDArray[np.floating]) -> NDArray[np.floating]:
 def _round_stochastic(
     x: NDArray[np.floating], rng: np.random.Generator, num_random_bits: int | None
 ) -> NDArray[np.floating]:
-    """Round up with probability equal to the fraction, which is exact in floating point."""
+    """Round up with probability equal to the fraction."""
     low = np.floor(x)
     with np.errstate(invalid="ignore"):  # inf - inf: the comparison below is then false
         fraction = x - low
     if num_random_bits is None:
-        up = rng.random(x.shape, dtype=x.dtype.type) < fraction
+        up = rng.random(x.shape) < fraction
     else:
         bits = check_integer("num_random_bits", num_random_bits, minimum=1, maximum=MAX_RANDOM_BITS)
         # Going up when u >= 1 - fraction is the same event as floor(x + u) = low + 1.
@@ -114,7 +121,7 @@ def _round_stochastic(
     return np.asarray(low + up, dtype=x.dtype)
 
 
-_DETERMINISTIC = {
+_DETERMINISTIC: dict[RoundMode, Callable[[NDArray[np.floating]], NDArray[np.floating]]] = {
     RoundMode.TIES_TO_EVEN: np.rint,
     RoundMode.TIES_AWAY: _round_ties_away,
     RoundMode.TOWARD_ZERO: np.trunc,
