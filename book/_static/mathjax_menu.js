@@ -17,6 +17,14 @@
         item.disable();
       }
     });
+    // Speech and exploration load on demand; the first rendering must wait for them (MathJax 3.2.2
+    // throws its retry away here, and every formula of the page would vanish).
+    var rerender = holder.rerender;
+    holder.rerender = function (start) {
+      return MathJax._.mathjax.mathjax.handleRetriesFor(function () {
+        return rerender.call(holder, start);
+      });
+    };
     document.documentElement.dataset.mathjaxMenu = "restricted";
   }
   var startup = window.MathJax.startup || {};

@@ -60,7 +60,8 @@ def open_page(browser, address):
         context = browser.new_context(**({"reduced_motion": "no-preference"} | settings))
         contexts.append(context)
         page = context.new_page()
-        page.goto(address + path, wait_until="networkidle")
+        page.goto(address + path)
+        page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise")
         return page
 
     yield go

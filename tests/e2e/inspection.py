@@ -15,8 +15,8 @@ TIMEOUT_MS = 20_000
 
 _AXE_SCRIPT = """async tags => {
   const result = await axe.run(document, {runOnly: {type: 'tag', values: tags}});
-  return result.violations.flatMap(v => v.nodes.map(
-    n => `${v.id} (${v.impact}): ${n.target.join(' ')} :: ${n.failureSummary.split('\\n').slice(1).join(' ')}`));
+  const why = n => [n.target.join(' '), ...n.failureSummary.split('\\n').slice(1)].join(' ');
+  return result.violations.flatMap(v => v.nodes.map(n => `${v.id} (${v.impact}): ${why(n)}`));
 }"""
 
 # The theme answers a change of color or size by script, after at most 300 ms; then transitions end.
@@ -38,23 +38,24 @@ _OVERFLOW_SCRIPT = """() => {
     const box = e.getBoundingClientRect();
     return box.width > 0 && box.right > room + 1 && !clipped(e);
   });
-  const name = e => e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') +
-    (typeof e.className === 'string' && e.className ? '.' + e.className.trim().split(/\\s+/).join('.') : '');
+  const name = e => [e.tagName.toLowerCase(), ...e.classList].join('.') + (e.id && '#' + e.id);
+  const end = e => Math.round(e.getBoundingClientRect().right);
   return [`the page is ${document.documentElement.scrollWidth} px wide in ${room} px`,
-          ...wide.slice(0, 5).map(e => `${name(e)} ends at ${Math.round(e.getBoundingClientRect().right)} px`)];
+          ...wide.slice(0, 5).map(e => `${name(e)} ends at ${end(e)} px`)];
 }"""
 
 _MATH_SCRIPT = """async () => {
   const marked = [...document.querySelectorAll('span.math, div.math')];
   if (!marked.length) return [];
-  if (!window.MathJax || !MathJax.startup || !MathJax.startup.promise) return ['MathJax did not start'];
+  if (!window.MathJax?.startup?.promise) return ['MathJax did not start'];
   await MathJax.startup.promise;
   const say = e => e.textContent.trim().slice(0, 80);
+  const rendered = marked.filter(e => e.querySelector('mjx-container'));
   return [
     ...marked.filter(e => !e.querySelector('mjx-container')).map(e => 'not rendered: ' + say(e)),
     ...[...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(
       e => 'error in TeX: ' + (e.getAttribute('title') || e.dataset.mjxError || say(e))),
-    ...marked.filter(e => e.querySelector('mjx-container') && !e.querySelector('mjx-assistive-mml math'))
+    ...rendered.filter(e => !e.querySelector('mjx-assistive-mml math'))
       .map(e => 'no MathML for screen readers: ' + say(e)),
   ];
 }"""

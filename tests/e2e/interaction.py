@@ -1,8 +1,9 @@
 """What a reader finds wrong with the interactive figures of a page.
 
 The contract with `qtheory.figures`: the root is ``.qt-figure``; inside are the drawing
-``svg.qt-frame``, sliders ``input[type=range]`` with an accessible name, the sentence ``.qt-readout``
-with role status, and a button ``button.qt-play`` whose ``aria-pressed`` says whether it runs.
+``svg.qt-frame``, sliders ``input[type=range]`` with an accessible name, the sentence
+``.qt-readout`` with role status, and a button ``button.qt-play`` whose ``aria-pressed`` says
+whether it runs.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def find_browser() -> str | None:
-    """Return the path of Chromium or Chrome, or None; the variable CHROMIUM overrides the search."""
+    """Return the path of Chromium or Chrome, or None; the variable CHROMIUM overrides."""
     if chosen := os.environ.get("CHROMIUM"):
         return shutil.which(chosen)
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
