@@ -131,8 +131,8 @@ def round_to_format(
     if loop is not None:
         loop(source, target)
     elif round_mode is RoundMode.TIES_TO_EVEN:
-        plan = make_plan(fmt, round_mode, choose_work_name(fmt, array.dtype))
-        _run_in_blocks(_nearest_rounder(plan, source.size), source, target)
+        rounder = _choose_nearest_rounder(fmt, array)
+        _run_in_blocks(rounder, source, target)
     else:
         plan = make_plan(fmt, round_mode, "float64")
         rounder = _any_mode_rounder(plan, round_mode, rng, num_random_bits)
@@ -270,7 +270,7 @@ def decode(
 
 
 @lru_cache(maxsize=256)
-def make_plan(fmt: FloatFormat, mode: RoundMode, work_name: str) -> RoundingPlan:
+def make_plan(fmt: FloatFormat, mode: RoundMode, loop_name: str) -> RoundingPlan:
     """Constants of rounding to a format in a mode.
 
     Parameters
@@ -279,16 +279,15 @@ def make_plan(fmt: FloatFormat, mode: RoundMode, work_name: str) -> RoundingPlan
         The format.
     mode : RoundMode
         The mode, which decides on which sides finite numbers stop at the largest value.
-    work_name : {"float32", "float64"}
-        Name of the working type. float32 is for formats that :func:`choose_work_name` or
-        :func:`choose_loop_name` allow.
+    loop_name : {"float32", "float64", "bits"}
+        Name of the loop; only "float64" is for all formats, see :func:`choose_loop_name`.
 
     Returns
     -------
     RoundingPlan
         The constants; the same object for the same arguments.
     """
-    is_single = work_name == "float32"
+    is_single = loop_name != "float64"
     work, digits, work_bias = (np.float32, 23, 127) if is_single else (np.float64, 52, 1023)
     bits = np.uint32 if is_single else np.uint64
     half = 1 << (digits - 1)
@@ -316,8 +315,8 @@ def make_plan(fmt: FloatFormat, mode: RoundMode, work_name: str) -> RoundingPlan
     )
 
 
-def choose_work_name(fmt: FloatFormat, dtype: np.dtype[Any]) -> str:
-    """Name of the fastest type in which no intermediate of the loops loses a bit.
+def choose_loop_name(fmt: FloatFormat, dtype: np.dtype[Any]) -> str:
+    """Name of the fastest way to round in which no intermediate loses a bit.
 
     Parameters
     ----------
@@ -329,35 +328,21 @@ def choose_work_name(fmt: FloatFormat, dtype: np.dtype[Any]) -> str:
     Returns
     -------
     str
-        "float32" or "float64".
+        "bits" to add to the bits of float32, for formats with its exponents; else "float32" or
+        "float64", the type in which magic numbers are added.
     """
+    if dtype != np.float32:
+        return "float64"
+    # Without mantissa bits "even" would be that of the exponent, which is not the rule.
+    if fmt.min_exponent == -126 and fmt.has_subnormals and 1 <= fmt.mantissa_bits <= 22:
+        return "bits"
     largest_exponent = math.frexp(_first_overflow(fmt))[1] - 1
     fits_single = (
         fmt.mantissa_bits <= 21
         and largest_exponent + 23 - fmt.mantissa_bits <= 127
         and fmt.min_exponent - fmt.mantissa_bits >= -126
     )
-    return "float32" if dtype == np.float32 and fits_single else "float64"
-
-
-def choose_loop_name(fmt: FloatFormat, dtype: np.dtype[Any]) -> str:
-    """Name of the fastest compiled loop.
-
-    Parameters
-    ----------
-    fmt : FloatFormat
-        The format.
-    dtype : numpy.dtype
-        Type of the numbers to round.
-
-    Returns
-    -------
-    str
-        "float32", "float64" or "bits", see ``compile_rounding_loop``.
-    """
-    # Without mantissa bits "even" would be that of the exponent, which is not the rule.
-    is_aligned = fmt.min_exponent == -126 and fmt.has_subnormals and 1 <= fmt.mantissa_bits <= 22
-    return "bits" if dtype == np.float32 and is_aligned else choose_work_name(fmt, dtype)
+    return "float32" if fits_single else "float64"
 
 
 def _first_overflow(fmt: FloatFormat) -> float:
@@ -409,8 +394,7 @@ def _choose_loop(
         raise ModuleNotFoundError("`backend` is 'numba', but numba is not installed.")
     if loop is None:
         return None
-    work_name = "float64" if loop_name == "float64" else "float32"
-    return partial(_run_loop, loop, make_plan(fmt, mode, work_name), mode)
+    return partial(_run_loop, loop, make_plan(fmt, mode, loop_name), mode)
 
 
 def _run_loop(
@@ -425,6 +409,40 @@ def _run_in_blocks(rounder: BlockRounder, source: FloatArray, target: FloatArray
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, source.size, BLOCK_SIZE):
             rounder(source[start : start + BLOCK_SIZE], target[start : start + BLOCK_SIZE])
+
+
+def _choose_nearest_rounder(fmt: FloatFormat, x: FloatArray) -> BlockRounder:
+    """Return the fastest way to round to nearest, ties to even."""
+    loop_name = choose_loop_name(fmt, x.dtype)
+    plan = make_plan(fmt, RoundMode.TIES_TO_EVEN, loop_name)
+    make = _nearest_bits_rounder if loop_name == "bits" else _nearest_rounder
+    return make(plan, x.size)
+
+
+def _nearest_bits_rounder(plan: RoundingPlan, size: int) -> BlockRounder:
+    """Ties to even by a sum with the bits of float32."""
+    size = min(size, BLOCK_SIZE)
+    high, low = np.full(size, plan.high), np.full(size, plan.low)
+    buffers = np.empty((2, size), dtype=np.float32)
+    half = np.uint32(1 << (int(plan.num_dropped) - 1))
+    kept = np.uint32(2**32 - 2 * int(half))
+
+    def run(source: FloatArray, target: FloatArray) -> None:
+        n = source.size
+        y, rounded = buffers[:, :n]
+        bits = rounded.view(np.uint32)
+        np.minimum(source, high[:n], out=y)
+        np.maximum(y, low[:n], out=y)
+        np.right_shift(y.view(np.uint32), plan.num_dropped, out=bits)
+        np.bitwise_and(bits, np.uint32(1), out=bits)  # whether the last kept digit is odd
+        np.add(bits, half - np.uint32(1), out=bits)
+        np.add(bits, y.view(np.uint32), out=bits)
+        np.bitwise_and(bits, kept, out=bits)
+        if np.isnan(y.max()):  # a sum may have carried some NaN over to numbers
+            np.copyto(rounded, y + y, where=np.isnan(y))  # quiet
+        _finish(rounded, target, plan)
+
+    return run
 
 
 def _nearest_rounder(plan: RoundingPlan, size: int) -> BlockRounder:
@@ -452,12 +470,20 @@ def _nearest_rounder(plan: RoundingPlan, size: int) -> BlockRounder:
         if plan.keep_sign:
             np.bitwise_and(y.view(bits_type), plan.sign_mask, out=bits)
             np.bitwise_or(rounded.view(bits_type), bits, out=rounded.view(bits_type))
-        # Negated, so that a block with NaN, whose extremes are NaN, is looked at closely too.
-        if not (rounded.max() <= plan.max_value and rounded.min() >= -plan.max_value):
-            _spill(rounded, np.abs(rounded) > plan.max_value, plan)
-        target[...] = rounded
+        _finish(rounded, target, plan)
 
     return run
+
+
+def _finish(rounded: FloatArray, target: FloatArray, plan: RoundingPlan) -> None:
+    """Apply the overflow rule and write to the target."""
+    # Negated, so that a block with NaN, whose extremes are NaN, is looked at closely too.
+    if not (rounded.max() <= plan.max_value and rounded.min() >= -plan.max_value):
+        _spill(rounded, np.abs(rounded) > plan.max_value, plan)
+    if plan.keep_sign:
+        target[...] = rounded
+    else:
+        np.add(rounded, 0.0, out=target)
 
 
 def _exponent_to_magic(bits: NDArray[Any], min_bits: NDArray[Any], plan: RoundingPlan) -> None:

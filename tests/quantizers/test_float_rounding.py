@@ -70,6 +70,7 @@ FORMATS = [
     FP8_E5M2.saturating(),
     FP8_E5M2FNUZ,
     FLOAT16,
+    BFLOAT16,
     float_format(1, 0),
     float_format(2, 0),
     float_format(3, 0),
@@ -77,6 +78,10 @@ FORMATS = [
     float_format(5, 10, bias=-2),
     float_format(4, 3, bias=-20, name="only multiples of large numbers"),
     float_format(4, 3, bias=139, name="subnormal in float32"),
+    float_format(3, 2, bias=127, name="aligned with float32"),
+    float_format(3, 2, bias=127, specials=Specials.IEEE),
+    float_format(2, 2, bias=127, specials=Specials.FNUZ),
+    float_format(3, 0, bias=127, name="aligned without mantissa"),
     float_format(3, 2, has_subnormals=False, name="flushing"),
     float_format(4, 3, specials=Specials.IEEE, overflow=Overflow.NAN),
 ]
@@ -199,10 +204,11 @@ def test_nan_stays_nan_even_where_the_format_has_no_code_for_it():
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("fmt", [FP8_E4M3, BFLOAT16, E8M0])
 def test_a_signaling_nan_turns_quiet_without_a_warning(fmt, backend, mode):
-    signaling = np.array([0x7F800001], dtype=np.uint32).view(np.float32)
+    # The last one would be carried over to a number by a sum with its bits.
+    signaling = np.array([0x7F800001, 0x7FFFFFFF], dtype=np.uint32).view(np.float32)
     rounded = round_to_format(signaling, fmt, backend=backend, round_mode=mode)
     assert (rounded.view(np.uint32) & 0x7FC00000 == 0x7FC00000).all()
-    assert encode(signaling, fmt) in (0x7F, 0x7FC0, 0xFF)
+    assert set(encode(signaling, fmt)) <= {0x7F, 0x7FC0, 0xFF}
 
 
 def test_zero_keeps_its_sign_unless_the_format_has_one_zero():
@@ -389,7 +395,7 @@ def test_float64_is_rounded_once():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("mode", MODE_CASES)
-@pytest.mark.parametrize("fmt", [*FORMAT_CASES, BFLOAT16, TF32])
+@pytest.mark.parametrize("fmt", [*FORMAT_CASES, pytest.param(TF32, id="TF32")])
 def test_backends_agree_bit_for_bit(fmt, mode, dtype):
     x = np.concatenate([random_floats(2, 30_000, dtype), around_the_range(fmt, 3, 30_000, dtype)])
     assert_same_bits(
@@ -403,13 +409,14 @@ def test_backends_agree_bit_for_bit(fmt, mode, dtype):
 @pytest.mark.parametrize("fmt", FORMAT_CASES)
 def test_the_loop_run_as_plain_python_agrees(fmt, mode, dtype):
     x = adversarial(fmt, dtype)[::7]
-    work_name = float_rounding.choose_work_name(fmt, np.dtype(dtype))
+    loop_name = float_rounding.choose_loop_name(fmt, np.dtype(dtype))
     loop = {
+        "bits": _kernels.make_bits_loop(),
         "float32": _kernels.make_rounding_loop(np.float32, np.uint32),
         "float64": _kernels.make_rounding_loop(np.float64, np.uint64),
-    }[work_name]
+    }[loop_name]
     out = np.empty_like(x)
-    plan = float_rounding.make_plan(fmt, mode, work_name)
+    plan = float_rounding.make_plan(fmt, mode, loop_name)
     with np.errstate(over="ignore"):
         loop(x, out, _kernels.MODE_NUMBERS[mode.value], plan)
     assert_same_bits(out, round_to_format(x, fmt, round_mode=mode, backend="numpy"))
