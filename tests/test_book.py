@@ -32,6 +32,7 @@ NAMED_COLORS = {
 }
 COLOR_KEYWORDS = {"color", "c", "facecolor", "edgecolor", "ecolor", "mfc", "mec", "cmap", "colors"}
 FORBIDDEN_WORDS = ("rcParams", "set_title", "suptitle", "!pip", "%pip", "os.system", "subprocess")
+CITATION = re.compile(r"\[([A-Za-z][A-Za-z0-9-]*)\]_(?!\w)")
 BOOK_LINE = re.compile(r"^\s*Book:\s*(.+?)\.?\s*$", re.MULTILINE)
 
 
@@ -139,6 +140,12 @@ def book_labels(docstring):
     """Return the labels in the ``Book:`` line of a docstring."""
     lines = BOOK_LINE.findall(docstring or "")
     return [part.strip(" `.") for line in lines for part in re.split(r",|\band\b", line)]
+
+
+def bibliography_keys():
+    """Return the keys of the bibliography."""
+    text = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    return set(re.findall(r"^@\w+\{([^,\s]+),", text, re.MULTILINE))
 
 
 def chapter_prefix(path):
@@ -257,6 +264,13 @@ def test_list_of_uncalled_functions_is_true():
     }
     assert sorted(set(NOT_CALLED) & called) == []
     assert sorted(set(NOT_CALLED) - set(qtheory.quantizers.__all__)) == []
+
+
+def test_citations_of_docstrings_are_in_the_bibliography():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "qtheory").rglob("*.py")]
+    cited = {key.lower() for text in sources for key in CITATION.findall(text)}
+    assert cited != set()
+    assert sorted(cited - bibliography_keys()) == []
 
 
 def test_inventories_are_what_their_lists_say():

@@ -6,6 +6,7 @@
   off (`mathjax_menu.js`, read before MathJax starts).
 * A few roles and labels of the theme do not pass WCAG 2 A/AA; they are rewritten in the built
   pages.  The tests of the built site notice when a new version of the theme needs other repairs.
+* A docstring cites ``[Max1960]_``; on the API pages this leads to ``max1960`` in the bibliography.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _REPAIRS = [
     # A list has list items; the role that docutils gives a reference is deprecated.
     (re.compile(r' role="doc-biblioentry"'), ' role="listitem"'),
 ]
+
+
+_CITATION = re.compile(r"\[([A-Za-z][A-Za-z0-9-]*)\]_(?!\w)")
 
 
 def _is_thebe(asset: Any) -> bool:
@@ -60,9 +64,19 @@ def repair_pages(app: Sphinx, exception: Exception | None) -> None:
             path.write_text(after, encoding="utf-8")
 
 
+def link_citations(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Turn the citations of a docstring into links to the bibliography, in place."""
+    lines[:] = [
+        _CITATION.sub(lambda found: f":cite:t:`{found[1].lower()}`", line) for line in lines
+    ]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the repairs."""
     app.add_js_file("mathjax_menu.js", priority=100, defer="defer")
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("autodoc-process-docstring", link_citations, priority=400)
     app.connect("build-finished", repair_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
