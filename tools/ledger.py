@@ -153,8 +153,8 @@ def _line(row: Row) -> str:
     verdict = f"**{row.verdict}.** {row.finding}" if row.finding else row.verdict
     if row.tolerance is not None:
         verdict += f" (tolerance {row.tolerance:g})"
-    measured = f"{show(row)}<br>`{row.expression}`"
-    return f"| {row.claim} | {row.printed} | {measured} | {row.conditions} | {verdict} |\n"
+    claim = f"{row.claim}<br>`{row.expression}`"
+    return f"| {claim} | {row.printed} | {show(row)} | {row.conditions} | {verdict} |\n"
 
 
 def show(row: Row) -> str:

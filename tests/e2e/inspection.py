@@ -97,6 +97,17 @@ def watch(page: Any, address: str, found: Inspection) -> None:
     page.on("pageerror", lambda error: found.console_errors.append(str(error)))
 
 
+def _lasting(page: Any, script: str) -> list[str]:
+    """Return what a script finds wrong with the layout once the layout has come to rest."""
+    found: list[str] = page.evaluate(script)
+    for _ in range(4):
+        if not found:
+            break
+        page.evaluate(_SETTLE_SCRIPT)
+        found = page.evaluate(script)
+    return found
+
+
 def inspect(browser: Any, address: str, path: str) -> Inspection:
     """Open one page of a served site and return what is wrong with it.
 
@@ -131,6 +142,6 @@ def inspect(browser: Any, address: str, path: str) -> Inspection:
     page.set_viewport_size(PHONE)
     page.evaluate(_SETTLE_SCRIPT)
     found.accessibility["phone, dark"] = page.evaluate(_AXE_SCRIPT, AXE_TAGS)
-    found.overflow = page.evaluate(_OVERFLOW_SCRIPT)
+    found.overflow = _lasting(page, _OVERFLOW_SCRIPT)
     context.close()
     return found
