@@ -6,17 +6,23 @@
   off (`mathjax_menu.js`, read before MathJax starts).
 * A few roles and labels of the theme do not pass WCAG 2 A/AA; they are rewritten in the built
   pages.  The tests of the built site notice when a new version of the theme needs other repairs.
+* The API pages link each object to its lines in the repository.
 * A docstring cites ``[Max1960]_``; on the API pages this leads to ``max1960`` in the bibliography.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 
+_ROOT = Path(__file__).resolve().parents[2]
+_REPOSITORY = "https://github.com/qtheory/qtheory"
 _THEBE = ("thebe", "THEBE")
 _REPAIRS = [
     # The visible text "Search Ctrl+K" is the name; a shorter label would hide half of it.
@@ -73,8 +79,33 @@ def link_citations(
     ]
 
 
+def source_link(domain: str, info: dict[str, str], *, repository: str) -> str | None:
+    """Return the address of an object's lines in the repository, or None for what has none."""
+    if domain != "py" or not info["module"]:
+        return None
+    thing: Any = importlib.import_module(info["module"])
+    for part in info["fullname"].split("."):
+        thing = getattr(thing, part, None)
+    thing = getattr(thing, "fget", None) or thing
+    try:
+        file = Path(str(inspect.getsourcefile(inspect.unwrap(thing)))).resolve()
+        lines, start = inspect.getsourcelines(thing)
+    except (TypeError, OSError):
+        return None
+    if not file.is_relative_to(_ROOT):
+        return None
+    place = f"{file.relative_to(_ROOT).as_posix()}#L{start}-L{start + len(lines) - 1}"
+    return f"{repository}/blob/main/{place}"
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the repairs."""
+    app.connect(
+        "config-inited",
+        lambda _, config: setattr(
+            config, "linkcode_resolve", partial(source_link, repository=_REPOSITORY)
+        ),
+    )
     app.add_js_file("mathjax_menu.js", priority=100, defer="defer")
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("autodoc-process-docstring", link_citations, priority=400)

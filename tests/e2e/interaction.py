@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from e2e.markup import read_page
 from e2e.server import find_pages
 
 WAIT_MS = 5_000
@@ -29,7 +30,7 @@ _STATE = """root => {
 
 def interactive_pages(site: Path) -> list[str]:
     """Return the pages of a site that hold an interactive figure."""
-    return [path for path in find_pages(site) if 'class="qt-figure' in (site / path).read_text()]
+    return [path for path in find_pages(site) if read_page(site / path).select_one(".qt-figure")]
 
 
 def slider_problems(page: Any) -> list[str]:
