@@ -7,6 +7,7 @@
 * A few roles and labels of the theme do not pass WCAG 2 A/AA; they are rewritten in the built
   pages.  The tests of the built site notice when a new version of the theme needs other repairs.
 * The API pages link each object to its lines in the repository.
+* Names in code may be broken after an underscore or a dot, so that they fit a phone.
 * A docstring cites ``[Max1960]_``; on the API pages this leads to ``max1960`` in the bibliography.
 """
 
@@ -34,6 +35,8 @@ _REPAIRS = [
 ]
 
 
+_CODE = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
+_JOINT = re.compile(r"(?<=\w)(_(?=\w)|\.(?=[A-Za-z_]))")
 _CITATION = re.compile(r"\[([A-Za-z][A-Za-z0-9-]*)\]_(?!\w)")
 
 
@@ -56,7 +59,7 @@ def repair_html(html: str) -> str:
     """Return a page with the roles and labels repaired; a second call changes nothing."""
     for pattern, replacement in _REPAIRS:
         html = pattern.sub(replacement, html)
-    return html
+    return _CODE.sub(lambda found: _JOINT.sub(r"\1<wbr>", found[0]), html)
 
 
 def repair_pages(app: Sphinx, exception: Exception | None) -> None:
