@@ -1,5 +1,48 @@
 """Checks of answers to the exercises of the book; each tells what is wrong and gives a hint."""
 
 from qtheory.check.base import Verdict, compare
+from qtheory.check.formats import (
+    crossover_int6_e3m2,
+    first_missing_integer_e5m2,
+    largest_e3m4,
+    mxfp4_scale_and_peak,
+    terms_before_overflow_e5m2,
+)
+from qtheory.check.quantizers import (
+    best_clip_for_std,
+    bits_for_sqnr,
+    coarse_pixel_error,
+    entropy_coding_gain,
+    failed_assumption,
+    one_bit_laplace,
+    output_variance,
+)
+from qtheory.check.rounding import (
+    additions_for_one_percent,
+    bfloat16_sum_limit,
+    dither_cost_db,
+    random_bits_needed,
+    truncated_sum_limit,
+)
 
-__all__ = ["Verdict", "compare"]
+__all__ = [
+    "Verdict",
+    "additions_for_one_percent",
+    "best_clip_for_std",
+    "bfloat16_sum_limit",
+    "bits_for_sqnr",
+    "coarse_pixel_error",
+    "compare",
+    "crossover_int6_e3m2",
+    "dither_cost_db",
+    "entropy_coding_gain",
+    "failed_assumption",
+    "first_missing_integer_e5m2",
+    "largest_e3m4",
+    "mxfp4_scale_and_peak",
+    "one_bit_laplace",
+    "output_variance",
+    "random_bits_needed",
+    "terms_before_overflow_e5m2",
+    "truncated_sum_limit",
+]
