@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 MAX_DESIGN_LEVELS = 2**16
+
+BODY = 8.0
+"""Standard deviations within which an entropy-constrained design starts from equal steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,8 @@ class EntropyConstrainedResult:
     num_iter : int
         Iterations used.
     residual : float
-        Largest move of a threshold in the last iteration, in standard deviations.
+        Largest move of a threshold in the last iteration, divided by the standard deviation plus
+        the distance of the threshold from the mean.
     """
 
     quantizer: ScalarQuantizer
@@ -145,13 +149,14 @@ def design_uniform(
     0.9957
     """
     count = check_integer("num_levels", num_levels, minimum=2, maximum=MAX_DESIGN_LEVELS)
-    make = _uniform_family(count, source, count % 2 == 1 if midtread is None else midtread)
+    standard = replace(source, mean=0.0, std=1.0)
+    make = _uniform_family(count, count % 2 == 1 if midtread is None else midtread)
     # The best step lies between one that covers 45 standard deviations and a span of two.
-    grid = np.geomspace(2.0 / count, 90.0 / count, 48) * source.std
+    grid = np.geomspace(2.0 / count, 90.0 / count, 48)
 
     def slope(step_size: float) -> float:
         """Half the negative derivative of the distortion."""
-        return _step_slope(make(step_size), source)
+        return _step_slope(make(step_size), standard)
 
     values = np.array([slope(step) for step in grid])
     crossings = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
@@ -160,7 +165,12 @@ def design_uniform(
     ]
     if not steps:
         raise ConvergenceError("No best step found.", last_iterate=grid[-1], residual=values[-1])
-    return min((make(step) for step in steps), key=lambda q: distortion(q, source))
+    best = min((make(step) for step in steps), key=lambda q: distortion(q, standard))
+    return replace(
+        best,
+        step_size=source.std * best.step_size,
+        offset=source.mean + source.std * best.offset,
+    )
 
 
 def optimal_clip(bit_width: int, source: Source) -> float:
@@ -253,15 +263,16 @@ def design_lloyd_max(
     """
     count = check_integer("num_levels", num_levels, minimum=1, maximum=MAX_DESIGN_LEVELS)
     limit = check_positive("tol", tol)
-    half = _HalfLine(source, has_center=count % 2 == 1)
-    right = source.standardize(design_companded(count, source).levels[(count + 1) // 2 :])
+    half = _HalfLine(replace(source, mean=0.0, std=1.0), has_center=count % 2 == 1)
+    right = design_companded(count, half.source).levels[(count + 1) // 2 :]
     residual = half.residual(right)
     num_iter, last = 0, check_integer("max_iter", max_iter, minimum=1)
-    while num_iter < last:
+    improved = True
+    while improved and num_iter < last:
         num_iter += 1
-        right, residual, improved = half.newton(right, residual)
-        if half.size(right, residual) <= limit or not improved:
-            break
+        # Near the end only full steps are tried: they stop when rounding errors are reached.
+        tries = 30 if half.size(right, residual) > limit else 1
+        right, residual, improved = half.newton(right, residual, tries)
     center = np.zeros(count % 2)
     levels = source.mean + source.std * np.concatenate([-right[::-1], center, right])
     quantizer = ScalarQuantizer(levels)
@@ -373,7 +384,7 @@ def panter_dite_distortion(num_levels: int, source: Source) -> float:
 
 
 def design_entropy_constrained(
-    source: Source, *, lagrange: float, tol: float = 1e-10, max_iter: int = 20_000
+    source: Source, *, lagrange: float, tol: float = 1e-10, max_iter: int = 2000
 ) -> EntropyConstrainedResult:
     r"""Quantizer of least distortion plus a price per bit of entropy.
 
@@ -385,7 +396,8 @@ def design_entropy_constrained(
         Price :math:`\lambda` of one bit, above zero, in squared units of the source. At high rate
         the best step is ``sqrt(6 * lagrange / log(2))``.
     tol : float
-        Largest move of a threshold in the last iteration, in standard deviations.
+        Largest move of a threshold in the last iteration, divided by the standard deviation plus
+        the distance of the threshold from the mean.
     max_iter : int
         Limit of iterations.
 
@@ -415,38 +427,34 @@ def design_entropy_constrained(
     ----------
     [ChouLookabaughGray1989]_
     """
-    limit = check_positive("tol", tol) * source.std
-    problem = _EntropyProblem(source, check_positive("lagrange", lagrange), limit)
+    limit = check_positive("tol", tol)
+    price = check_positive("lagrange", lagrange) / source.var
+    problem = _EntropyProblem(replace(source, mean=0.0, std=1.0), price, limit)
     thresholds = problem.start()
     moved, num_iter, last = math.inf, 0, check_integer("max_iter", max_iter, minimum=1)
-    while num_iter < last:
+    while moved > limit and num_iter < last:
         num_iter += 1
         new = problem.newton(thresholds)
         if new is None:
             new = problem.alternate(thresholds)
-        moved = math.inf
-        if new.size == thresholds.size:
-            moved = float(np.max(np.abs(new - thresholds), initial=0.0))
+        moved = problem.move(thresholds, new)
         thresholds = new
-        if moved <= limit:
-            break
-    if problem.objective(thresholds) > source.var:  # what a single level at the mean costs
+    if problem.objective(thresholds) > 1.0:  # what a single level at the mean costs
         thresholds = np.empty(0)
-    quantizer = ScalarQuantizer(problem.centroids(thresholds)[0], thresholds)
+    levels = source.mean + source.std * problem.centroids(thresholds)[0]
+    quantizer = ScalarQuantizer(levels, source.mean + source.std * thresholds)
     return EntropyConstrainedResult(
         quantizer=quantizer,
         distortion=distortion(quantizer, source),
         rate_bits=entropy_bits(quantizer, source),
         converged=moved <= limit,
         num_iter=num_iter,
-        residual=moved / source.std,
+        residual=moved,
     )
 
 
-def _uniform_family(
-    count: int, source: Source, midtread: bool
-) -> Callable[[float], UniformQuantizer]:
-    """Uniform quantizers of a given shape about the mean, as a function of the step."""
+def _uniform_family(count: int, midtread: bool) -> Callable[[float], UniformQuantizer]:
+    """Uniform quantizers of a given shape about zero, as a function of the step."""
     if count % 2 and not midtread:
         raise ValueError(f"`midtread` must be true for an odd number of levels, got {midtread!r}.")
     code_min = -(count // 2)
@@ -454,23 +462,24 @@ def _uniform_family(
 
     def make(step_size: float) -> UniformQuantizer:
         """One member of the family."""
-        offset = source.mean + shift * step_size
         code_max = code_min + count - 1
-        return UniformQuantizer(step_size, offset=offset, code_min=code_min, code_max=code_max)
+        return UniformQuantizer(
+            step_size, offset=shift * step_size, code_min=code_min, code_max=code_max
+        )
 
     return make
 
 
 def _step_slope(quantizer: UniformQuantizer, source: Source) -> float:
-    """Sum of level position (in steps) times first moment about the level."""
+    """Sum of level (in steps) times first moment about it, for a standardized source."""
     levels = quantizer.levels
     first = cell_moments(source, *cell_edges(quantizer), levels)[1]
-    return float(((levels - source.mean) / quantizer.step_size) @ first)
+    return float((levels / quantizer.step_size) @ first)
 
 
 @dataclass(frozen=True)
 class _HalfLine:
-    """Lloyd's conditions for the levels right of the mean, of a source standardized to zero mean.
+    """Lloyd's conditions for the levels right of zero, for a standardized source.
 
     The other half mirrors them. This halves the work, and it removes the shift of all levels
     together, along which the conditions of an even number of levels are degenerate for a Laplace
@@ -488,10 +497,8 @@ class _HalfLine:
     def moments(self, levels: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mass of each cell and first moment about its level."""
         edges = self.edges(levels)
-        src = self.source
-        ends = (src.mean + src.std * edges[:-1], src.mean + src.std * edges[1:])
-        mass, first, _ = cell_moments(src, *ends, src.mean + src.std * levels)
-        return mass, first / src.std
+        mass, first, _ = cell_moments(self.source, edges[:-1], edges[1:], levels)
+        return mass, first
 
     def residual(self, levels: FloatArray) -> FloatArray:
         """Levels minus centroids."""
@@ -503,11 +510,11 @@ class _HalfLine:
         return float(np.max(np.abs(residual) / (1.0 + np.abs(levels)), initial=0.0))
 
     def newton(
-        self, levels: FloatArray, residual: FloatArray
+        self, levels: FloatArray, residual: FloatArray, tries: int
     ) -> tuple[FloatArray, FloatArray, bool]:
         """One Newton step, halved until levels are in order and the residual falls."""
         step = self._step(levels, residual) if levels.size else levels
-        for _ in range(30):
+        for _ in range(tries):
             trial = levels - step
             if levels.size and trial[0] > 0 and (np.diff(trial) > 0).all():
                 trial_residual = self.residual(trial)
@@ -536,7 +543,7 @@ class _HalfLine:
 
 @dataclass(frozen=True)
 class _EntropyProblem:
-    """Conditions of an entropy-constrained quantizer in terms of its thresholds."""
+    """Conditions of an entropy-constrained quantizer, for a standardized source."""
 
     source: Source
     price: float
@@ -545,14 +552,25 @@ class _EntropyProblem:
     def start(self) -> FloatArray:
         """Thresholds of the best uniform grid at high rate, over the range that has probability."""
         step = math.sqrt(6 * self.price / math.log(2))
-        reach = min(float(self.source.quantile(1 - 1e-12)) - self.source.mean, 500 * step)
-        count = max(1, math.ceil(reach / step))
-        return np.asarray(self.source.mean + step * (np.arange(-count, count) + 0.5))
+        reach = float(self.source.quantile(1 - 1e-9))
+        right = step * (np.arange(math.ceil(max(min(reach, BODY) / step, 1.0))) + 0.5)
+        # In a heavy tail the best cells grow with the distance; equal ones would be far off.
+        ratio = 1.0 + max(step / BODY, 0.2)
+        count = math.ceil(max(math.log(reach / right[-1]) / math.log(ratio), 0.0))
+        right = np.concatenate([right, right[-1] * ratio ** np.arange(1, count + 1)])
+        right = right[right < self.source.support_std * (1 - 1e-9)]  # no cell without probability
+        return np.concatenate([-right[::-1], right])
+
+    def move(self, old: FloatArray, new: FloatArray) -> float:
+        """Largest move of a threshold, relative to one plus its size; infinite if one vanished."""
+        if old.size != new.size:
+            return math.inf
+        return float(np.max(np.abs(new - old) / (1.0 + np.abs(old)), initial=0.0))
 
     def centroids(self, thresholds: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Centroid and probability of each cell."""
         inner = 0.5 * (thresholds[:-1] + thresholds[1:])
-        ends = thresholds if thresholds.size else np.array([self.source.mean])
+        ends = thresholds if thresholds.size else np.zeros(1)
         reference = np.concatenate([ends[:1], inner, ends[-1:]])[: thresholds.size + 1]
         edges = np.concatenate([[-np.inf], thresholds, [np.inf]])
         mass, first, _ = cell_moments(self.source, edges[:-1], edges[1:], reference)
@@ -572,16 +590,16 @@ class _EntropyProblem:
         levels, mass = self.centroids(thresholds)
         gap = self._cost_gap(thresholds, levels, mass)
         bands = self._jacobian(thresholds, levels, mass)
-        trial = thresholds - linalg.solve_banded((1, 1), bands, gap)
-        if not (np.isfinite(trial).all() and (np.diff(trial) > 0).all()):
-            return None
-        trial_levels, trial_mass = self.centroids(trial)
-        if not (trial_mass > 0).all():
-            return None
-        better = np.abs(self._cost_gap(trial, trial_levels, trial_mass)).max() < np.abs(gap).max()
-        better &= self.objective(trial) <= self.objective(thresholds) * (1 + 1e-13)
-        converged = np.abs(trial - thresholds).max() <= self.limit
-        return trial if better or converged else None
+        step = np.asarray(linalg.solve_banded((1, 1), bands, gap))
+        size = np.abs(gap / np.diff(levels) ** 2).max()
+        ceiling = self.objective(thresholds) * (1 + 1e-13)
+        for fraction in (1.0, 0.5, 0.25, 0.1):
+            trial = np.asarray(thresholds - fraction * step)
+            if self._violation(trial) < size and self.objective(trial) <= ceiling:
+                return trial
+            if fraction == 1.0 and self.move(thresholds, trial) <= self.limit:
+                return trial
+        return None
 
     def alternate(self, thresholds: FloatArray) -> FloatArray:
         """One step of the alternation: levels, code lengths, thresholds; empty cells vanish."""
@@ -593,11 +611,21 @@ class _EntropyProblem:
             edges = np.concatenate([[-np.inf], new, [np.inf]])
             kept = np.diff(edges) > 0
             kept &= self.source.cdf(edges[1:]) > 1e-14
-            kept &= self.source.cdf(2 * self.source.mean - edges[:-1]) > 1e-14
+            kept &= self.source.cdf(-edges[:-1]) > 1e-14
             if kept.all():
                 return new
             levels, lengths = levels[kept], lengths[kept]
         return np.empty(0)
+
+    def _violation(self, thresholds: FloatArray) -> float:
+        """Largest cost gap in squared cell widths; infinite where the quantizer degenerates."""
+        if not (np.isfinite(thresholds).all() and (np.diff(thresholds) > 0).all()):
+            return math.inf
+        levels, mass = self.centroids(thresholds)
+        if not ((mass > 0).all() and (np.diff(levels) > 0).all()):
+            return math.inf
+        gap = self._cost_gap(thresholds, levels, mass) / np.diff(levels) ** 2
+        return float(np.abs(gap).max())
 
     def _cost_gap(self, t: FloatArray, levels: FloatArray, mass: FloatArray) -> FloatArray:
         """Cost of the left minus cost of the right neighbor, at each threshold."""

@@ -338,8 +338,7 @@ def grid_error_power(step_size: float, source: Source, *, offset: float = 0.0) -
 
     with :math:`\varphi` the characteristic function of the standardized source.
 
-    Accuracy: absolute error below ``1e-15 * step_size**2`` for Gaussian and Student-t sources
-    with ``step_size <= 20 * std``, below ``1e-13 * step_size**2`` for Laplace.
+    Accuracy: absolute error below ``1e-14 * step_size**2`` for ``step_size <= 20 * std``.
 
     Limits: ``step_size**2 / 12`` for a fine grid; the variance for a coarse grid with a level at
     the mean.

@@ -13,13 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from qtheory._checks import as_float_array, check_finite, check_generator, check_positive, fail
-from qtheory.numerics import gauss_laguerre, gauss_legendre
+from qtheory.numerics import composite_legendre, gauss_jacobi, gauss_laguerre, gauss_legendre
 
 __all__ = ["Gaussian", "Laplace", "Source", "StudentT", "Uniform"]
 
 FloatArray = NDArray[np.float64]
 
-TAIL_NODES = 120
+TAIL_NODES = 24
+"""Nodes per panel of the rule for tails."""
+
+TAIL_BREAKS = (-1.0, -2 / 3, 0.0, 1.0)
+"""Panels of the rule for a Gaussian tail, shorter where the density is large."""
+
+MAPPED_NODES = 80
+"""Nodes of the rule for a t tail, on the unit interval that it is mapped to."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +245,7 @@ class Gaussian(Source):
 
     def tail_nodes(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Gauss-Legendre up to where the density has fallen by a factor exp(-46)."""
-        nodes, weights = gauss_legendre(TAIL_NODES)
+        nodes, weights = composite_legendre(TAIL_NODES, TAIL_BREAKS)
         length = 92.0 / (z + np.sqrt(z * z + 92.0))
         distances = 0.5 * length[:, None] * (nodes + 1.0)
         density = self.standard_pdf(z[:, None] + distances)
@@ -494,23 +501,26 @@ class StudentT(Source):
         return mass, self.scale * first, self.scale**2 * second
 
     def tail_nodes(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Gauss-Legendre after the map ``u / (1 - u)`` of the unit interval to the tail."""
-        nodes, weights = gauss_legendre(TAIL_NODES)
-        u = 0.5 * (nodes + 1.0)
+        """Gauss-Jacobi after the map ``u / (1 - u)`` of the unit interval to the tail.
+
+        A power law of the tail is a power of ``1 - u`` at the end, which the weight takes in.
+        """
+        power = self.df - 3.0 - max(math.floor(self.df - 12.0), 0)
+        u, unit_weights = gauss_jacobi(MAPPED_NODES, power)
         # A few times the length over which the density falls by e, from z = 0 to the power tail.
         length = 4.0 * (self.df + z * z) / ((self.df + 1.0) * (1.0 + z))
         distances = length[:, None] * u / (1.0 - u)
-        jacobian = length[:, None] * 0.5 * weights / (1.0 - u) ** 2
-        return distances, jacobian * self.standard_pdf(z[:, None] + distances)
+        weights = length[:, None] * unit_weights * (1.0 - u) ** (-2.0 - power)
+        return distances, weights * self.standard_pdf(z[:, None] + distances)
 
     def standard_quantile(self, p: FloatArray) -> FloatArray:
         """Quantile of Z."""
-        return np.asarray(self.scale * special.stdtrit(self.df, p))
+        return self.scale * _t_quantile(self.df, p)
 
     def standard_companding_quantile(self, p: FloatArray) -> FloatArray:
         """Quantile of a scaled t density of ``(df - 2) / 3`` degrees of freedom."""
         inner = (self.df - 2) / 3
-        return np.asarray(math.sqrt(self.df / inner) * self.scale * special.stdtrit(inner, p))
+        return math.sqrt(self.df / inner) * self.scale * _t_quantile(inner, p)
 
     def characteristic_function(self, t: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Characteristic function of Z and its derivative, through Bessel functions K."""
@@ -527,6 +537,12 @@ class StudentT(Source):
     def _peak(self) -> float:
         """Density of a standard t variable at zero."""
         return math.exp(-float(special.betaln(0.5 * self.df, 0.5))) / math.sqrt(self.df)
+
+
+def _t_quantile(df: float, p: FloatArray) -> FloatArray:
+    """Quantile of a standard t variable, infinite at both ends, where scipy gives other values."""
+    inside = np.where((p > 0) & (p < 1), special.stdtrit(df, p), np.inf)
+    return np.copysign(inside, p - 0.5)
 
 
 def _probabilities(p: ArrayLike) -> FloatArray:

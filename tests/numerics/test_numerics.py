@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from qtheory.numerics import Estimate, gauss_laguerre, gauss_legendre
+from qtheory.numerics import (
+    Estimate,
+    composite_legendre,
+    gauss_jacobi,
+    gauss_laguerre,
+    gauss_legendre,
+)
 
 # --- Unit -------------------------------------------------------------------------------------
 
@@ -41,6 +47,30 @@ def test_legendre_is_exact_to_its_degree(num_nodes):
     degree = 2 * num_nodes - 2
     # A node known to 1e-14 gives its power to 1e-14 times the degree.
     assert_allclose(weights @ nodes**degree, 2 / (degree + 1), rtol=1e-14 * (degree + 1))
+
+
+def test_panels_keep_the_digits_of_a_steep_exponential():
+    nodes, weights = composite_legendre(24, (-1.0, -2 / 3, 0.0, 1.0))
+    assert_allclose(weights @ np.exp(-20 * (nodes + 1)), -math.expm1(-40) / 20, rtol=2e-15)
+
+
+@pytest.mark.parametrize("breaks", [(-1.0,), (0.0, 1.0), (-1.0, 0.5, 0.5, 1.0), (-1.0, 0.5)])
+def test_bad_panels_are_refused(breaks):
+    with pytest.raises(ValueError, match=r"`breaks` must be increasing from -1 to 1"):
+        composite_legendre(4, breaks)
+
+
+@pytest.mark.parametrize("power", [-0.5, 0.0, 2.3, 9.7])
+def test_jacobi_integrates_the_weight_times_a_polynomial(power):
+    nodes, weights = gauss_jacobi(80, power)
+    expected = [1 / (power + 1), 1 / (power + 4)]
+    # scipy gives the nodes next to the singular end to about 1e-12.
+    assert_allclose([weights.sum(), weights @ (1 - nodes) ** 3], expected, rtol=1e-12)
+
+
+def test_bad_weights_are_refused():
+    with pytest.raises(ValueError, match=r"`power` must be above minus one, got -1\.0"):
+        gauss_jacobi(4, -1.0)
 
 
 def test_legendre_fails_above_its_degree():

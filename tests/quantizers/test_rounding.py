@@ -74,11 +74,11 @@ def test_only_the_nearest_modes_call_themselves_so():
 
 def test_messages():
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="`mode` must be one of .*, got 'nearest'"):
+    with pytest.raises(ValueError, match=r"`mode` must be one of .*, got 'nearest'"):
         round_to_integer(0.5, "nearest")
     with pytest.raises(ValueError, match=r"`rng` must be a numpy.random.Generator, got None"):
         round_to_integer(0.5, RoundMode.STOCHASTIC)
-    with pytest.raises(ValueError, match="`rng` must be left out for RoundMode.FLOOR"):
+    with pytest.raises(ValueError, match=r"`rng` must be left out for RoundMode\.FLOOR"):
         round_to_integer(0.5, RoundMode.FLOOR, rng=rng)
     with pytest.raises(ValueError, match="`num_random_bits` must be an integer of at least 1"):
         round_to_integer(0.5, RoundMode.STOCHASTIC, rng=rng, num_random_bits=0)

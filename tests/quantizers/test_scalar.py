@@ -129,7 +129,7 @@ def test_stochastic_quantizer_has_no_thresholds_and_needs_a_generator():
     assert set(quantizer.encode(np.full(99, 0.5), rng=np.random.default_rng(0))) == {0, 1}
     with pytest.raises(ValueError, match="`round_mode` must be deterministic for thresholds"):
         _ = quantizer.thresholds
-    with pytest.raises(ValueError, match="`rng` must be a numpy.random.Generator, got None"):
+    with pytest.raises(ValueError, match=r"`rng` must be a numpy\.random\.Generator, got None"):
         quantizer([0.5])
 
 
@@ -211,7 +211,7 @@ def test_messages_of_uniform_quantizers(make, message):
     "quantizer", [uniform_midtread(3, step_size=1.0), ScalarQuantizer([0.0, 1.0, 2.0])]
 )
 def test_messages_of_decode(quantizer):
-    with pytest.raises(ValueError, match="`codes` must be between -?\\d and \\d, got 'values"):
+    with pytest.raises(ValueError, match=r"`codes` must be between -?\d and \d, got 'values"):
         quantizer.decode([0, 3])
     with pytest.raises(ValueError, match="`codes` must be integers, got dtype"):
         quantizer.decode([0.0])
