@@ -14,7 +14,8 @@ AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 TIMEOUT_MS = 20_000
 
 _AXE_SCRIPT = """async tags => {
-  const result = await axe.run(document, {runOnly: {type: 'tag', values: tags}});
+  const options = {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']};
+  const result = await axe.run(document, options);
   const why = n => [n.target.join(' '), ...n.failureSummary.split('\\n').slice(1)].join(' ');
   return result.violations.flatMap(v => v.nodes.map(n => `${v.id} (${v.impact}): ${why(n)}`));
 }"""
