@@ -51,8 +51,10 @@ class Estimate:
         values = np.asarray(samples, dtype=np.float64).ravel()
         if values.size < 2:
             raise fail("samples", "at least two numbers", values.size)
-        std_error = float(np.std(values, ddof=1)) / math.sqrt(values.size)
-        return cls(float(np.mean(values)), std_error, values.size)
+        # Counted from the first sample, equal samples have exactly no spread.
+        shifted = values - values[0]
+        std_error = float(np.std(shifted, ddof=1)) / math.sqrt(values.size)
+        return cls(float(values[0] + np.mean(shifted)), std_error, values.size)
 
     def z_score(self, theory: float) -> float:
         """Distance of the mean from a predicted value, in standard errors.

@@ -1,9 +1,10 @@
 """Adding many small numbers to a rounded sum: where nearest rounding stops, stochastic goes on."""
 
 import math
+import sys
 from dataclasses import dataclass
 
-from qtheory._checks import check_integer, check_positive
+from qtheory._checks import check_integer, check_positive, fail
 
 __all__ = ["SumMoments", "stagnation_value", "stochastic_sum_moments"]
 
@@ -30,31 +31,32 @@ def stagnation_value(increment: float, precision: int) -> float:
     Parameters
     ----------
     increment : float
-        The term :math:`\delta` added again and again, above zero, a number of the format.
+        The term :math:`\delta` added again and again, from zero on; above zero, with or without a
+        place in the format.
     precision : int
-        Significand bits :math:`p` of the sum, the implicit one included, at least one.
+        Significand bits :math:`p` of the sum, the implicit one included, at least two.
 
     Returns
     -------
     float
-        :math:`2^{p + \lceil \log_2 \delta \rceil}`, in the units of the terms, provided the
-        exponent range of the format reaches that far.
+        :math:`2^{p + \lceil \log_2 \delta \rceil}`, in the units of the terms.
 
     Raises
     ------
     ValueError
-        If ``increment`` is not above zero or ``precision`` below one.
+        If ``increment`` is not above zero, ``precision`` below two, or the value beyond float64.
 
     Notes
     -----
     Book: ch03-stagnation.
 
-    Assumptions: ties to even. For ``precision`` 1 ties at a power of two go up, so the sum of
-    precision 1 is not covered and refused.
+    Assumptions: ties to even; a range of exponents that reaches the value; a term above half of the
+    smallest subnormal number, since a smaller one is lost at once.
 
-    At a power of two :math:`2^e` the spacing above is :math:`2^{e - p + 1}`. Terms of at most half
-    of it are lost. Below, each term moves the sum by one spacing at least, and in the last binade
-    before by exactly one, so the sum meets the power of two exactly and stays.
+    In the last binade below the value the spacing is at least the term and below twice the term, so
+    each term moves the sum by exactly one spacing, and the sum meets the power of two. From there
+    on a term is at most half a spacing and is lost. Below the last binade each term moves the sum
+    by at least one spacing, and none is large enough to jump over that binade.
 
     Examples
     --------
@@ -67,6 +69,8 @@ def stagnation_value(increment: float, precision: int) -> float:
     check_integer("precision", precision, minimum=2)
     fraction, exponent = math.frexp(check_positive("increment", increment))
     ceiling = exponent - 1 if fraction == 0.5 else exponent
+    if precision + ceiling > sys.float_info.max_exp - 1:
+        raise fail("increment", f"small enough for a result in float64 at {precision=}", increment)
     return math.ldexp(1.0, precision + ceiling)
 
 

@@ -36,6 +36,11 @@ def test_z_score_without_spread():
     assert exact.z_score(3.0) == -math.inf
 
 
+def test_equal_samples_have_no_spread():
+    estimate = Estimate.from_samples(np.full(20_000, -0.05))
+    assert (estimate.mean, estimate.std_error, estimate.z_score(-0.05)) == (-0.05, 0.0, 0.0)
+
+
 def test_one_sample_is_refused():
     with pytest.raises(ValueError, match="`samples` must be at least two numbers, got 1"):
         Estimate.from_samples([1.0])

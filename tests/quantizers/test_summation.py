@@ -52,6 +52,7 @@ def test_running_sum_by_hand():
     [
         (lambda: stagnation_value(0.0, 8), "`increment` must be finite and above zero, got 0.0"),
         (lambda: stagnation_value(1.0, 1), "`precision` must be an integer of at least 2, got 1"),
+        (lambda: stagnation_value(1e308, 53), "`increment` must be small enough for a result in"),
         (lambda: stochastic_sum_moments(0.0, 1, 1.0), "`increment` must be finite and above zero"),
         (lambda: stochastic_sum_moments(1.0, -1, 1.0), "`num_steps` must be an integer of at lea"),
         (lambda: stochastic_sum_moments(1.0, 1, 0.0), "`step_size` must be finite and above zero"),
