@@ -60,9 +60,10 @@ def test_wrong_agreement_is_reported():
     ]
 
 
-def test_wrong_disagreement_is_reported():
-    papers = ledger.read_ledger(text_of(verdict="differs", finding="It does."))
-    assert "so it agrees; the ledger says differs" in ledger.find_problems(papers)[0]
+@pytest.mark.parametrize("verdict", ["differs", "outside its range", "undecided"])
+def test_wrong_disagreement_is_reported(verdict):
+    papers = ledger.read_ledger(text_of(verdict=verdict, finding="It does."))
+    assert f"so it agrees; the ledger says {verdict}" in ledger.find_problems(papers)[0]
 
 
 @pytest.mark.parametrize(("value", "verdict"), [("0.2549", "agrees"), ("0.2551", "differs")])
@@ -81,8 +82,9 @@ def test_stated_tolerance_replaces_the_limit():
     [
         ({"conditions": None}, "conditions missing"),
         ({"colour": "red"}, "unknown field colour"),
-        ({"verdict": "maybe"}, "the verdict must be agrees or differs, got maybe"),
+        ({"verdict": "maybe"}, "the verdict must be one of agrees, differs, .*, got maybe"),
         ({"verdict": "differs"}, "a disagreement needs a finding"),
+        ({"verdict": "undecided"}, "a disagreement needs a finding"),
     ],
 )
 def test_malformed_row_is_refused(changes, message):

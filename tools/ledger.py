@@ -24,7 +24,8 @@ import qtheory.quantizers as quantizers
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "book" / "ledger.toml"
 PAGE = ROOT / "book" / "ledger.md"
-VERDICTS = ("agrees", "differs")
+# What each verdict says of the comparison of the two numbers.
+VERDICTS = {"agrees": True, "differs": False, "outside its range": False, "undecided": False}
 FIELDS = {"claim", "printed", "expression", "conditions", "verdict"}
 OPTIONAL = {"tolerance", "finding"}
 
@@ -36,7 +37,10 @@ INTRODUCTION = """\
 Each figure or number that a paper reports and this book reproduces has a row here.
 The measured column is computed by the library when this page is written, and again by a test.
 "Agrees" means within half a unit of the last printed digit, unless the row states a tolerance.
-A disagreement is a finding and is printed as such.
+"Differs" means that claim and measurement contradict each other where the claim should hold.
+That is a finding, and printed as such.
+"Outside its range" shows how far a claim is off where it does not claim to hold.
+"Undecided" stands for a limit that the measurement approaches and does not reach.
 """
 
 
@@ -73,19 +77,22 @@ class Row:
         return float(eval(self.expression, {"__builtins__": {}}, names))  # our own data file
 
     def judge(self) -> str:
-        """Return the verdict that the measured value supports."""
+        """Return the verdict that the measured value supports, the stated one if it can stand."""
         # A margin of 1e-12 for what binary fractions do to a printed decimal.
         close = abs(self.measure() - float(self.printed)) <= self.allowed + 1e-12
-        return VERDICTS[0] if close else VERDICTS[1]
+        if VERDICTS[self.verdict] == close:
+            return self.verdict
+        return "agrees" if close else "differs"
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper of the bibliography with its claims."""
+    """A paper of the bibliography with its claims, and a note on where the numbers come from."""
 
     key: str
     title: str
     rows: tuple[Row, ...]
+    note: str = ""
 
 
 def last_digit(printed: str) -> float:
@@ -107,7 +114,7 @@ def read_ledger(text: str) -> list[Paper]:
         rows = tuple(_read_row(row) for row in entry.get("row", []))
         if not rows:
             raise ValueError(f"{entry.get('key')}: a paper without rows.")
-        papers.append(Paper(entry["key"], entry["title"], rows))
+        papers.append(Paper(entry["key"], entry["title"], rows, entry.get("note", "")))
     return papers
 
 
@@ -118,8 +125,9 @@ def _read_row(row: dict[str, Any]) -> Row:
     if unknown := set(row) - FIELDS - OPTIONAL:
         raise ValueError(f"{name}: unknown field {', '.join(sorted(unknown))}.")
     if row["verdict"] not in VERDICTS:
-        raise ValueError(f"{name}: the verdict must be agrees or differs, got {row['verdict']}.")
-    if row["verdict"] == "differs" and not row.get("finding"):
+        known = ", ".join(VERDICTS)
+        raise ValueError(f"{name}: the verdict must be one of {known}, got {row['verdict']}.")
+    if not VERDICTS[row["verdict"]] and not row.get("finding"):
         raise ValueError(f"{name}: a disagreement needs a finding.")
     return Row(**row)
 
@@ -139,7 +147,8 @@ def render(papers: Sequence[Paper]) -> str:
     """Return the page of a ledger."""
     parts = [INTRODUCTION]
     for paper in papers:
-        parts.append(f"## {paper.title}\n\nSource: {{cite:t}}`{paper.key}`.\n")
+        note = f"\n{paper.note}" if paper.note else ""
+        parts.append(f"## {paper.title}\n\nSource: {{cite:t}}`{paper.key}`.{note}\n")
         parts.append(_table(paper.rows))
     return "\n".join(parts)
 
