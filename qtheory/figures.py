@@ -27,12 +27,14 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import check_choice, check_integer, fail
+from qtheory._checks import as_float_array, check_choice, check_integer, check_nonempty, fail
 from qtheory._svg import PackedFrames, clean_svg, pack_frames
+from qtheory.datasets import array_from_upload
 from qtheory.plotting import INK, PALETTE, SINGLE, STYLE
 
-__all__ = ["MAX_FRAMES", "MAX_HTML_BYTES", "InteractiveFigure", "Slider"]
+__all__ = ["MAX_FRAMES", "MAX_HTML_BYTES", "ArrayBox", "InteractiveFigure", "Slider"]
 
 MAX_FRAMES = 400
 """Most frames one figure may have: the product of the numbers of values of its sliders."""
@@ -394,6 +396,94 @@ class InteractiveFigure:
         return self._svg(packed.unpack(0), readout, index=None), readout
 
 
+class ArrayBox:
+    """A box into which a reader drops an array of their own, where a kernel runs.
+
+    On a static page the box says what it would do, and :attr:`array` is the default.
+
+    Parameters
+    ----------
+    default : array_like
+        Real numbers that stand in until a file is chosen, at least one.
+
+    Raises
+    ------
+    ValueError
+        If ``default`` is empty or does not hold real numbers.
+
+    Notes
+    -----
+    Files are read by :func:`qtheory.datasets.array_from_upload`: NumPy files and tables of numbers,
+    never pickles. A file that cannot be read leaves the array as it was, and the box says why.
+
+    Examples
+    --------
+    >>> box = ArrayBox([1.0, 2.0])
+    >>> box.array
+    array([1., 2.])
+    >>> box
+    ArrayBox(the default array of shape (2,))
+    """
+
+    def __init__(self, default: ArrayLike) -> None:
+        self._array = np.array(as_float_array("default", default))
+        check_nonempty("default", self._array)
+        self._source = "the default array"
+
+    @property
+    def array(self) -> NDArray[np.floating]:
+        """The array of the last file that could be read, or the default."""
+        return self._array
+
+    def __repr__(self) -> str:
+        return f"ArrayBox({self._source} of shape {self._array.shape})"
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> dict[str, object]:
+        """Offer a note always, the box itself where a kernel and ipywidgets are there."""
+        bundle: dict[str, object] = {"text/plain": repr(self), "text/html": _BOX_NOTE}
+        if _kernel_is_running() and importlib.util.find_spec("ipywidgets") is not None:
+            bundle[_WIDGET_VIEW] = self.widget()._repr_mimebundle_()[_WIDGET_VIEW]
+        return bundle
+
+    def widget(self) -> Any:
+        """Build the live box.
+
+        Returns
+        -------
+        ipywidgets.VBox
+            A file chooser and a line that says what was read, or why not.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If ipywidgets is not installed.
+        """
+        widgets = importlib.import_module("ipywidgets")
+        chooser = widgets.FileUpload(
+            accept=".npy,.npz,.csv,.txt",
+            description="Your array",
+            tooltip="Choose a NumPy file or a table of numbers",
+        )
+        status = widgets.HTML(f'<div role="status">{html.escape(repr(self))}</div>')
+
+        def read(change: Any) -> None:
+            status.value = f'<div role="status">{html.escape(self._read(change["new"]))}</div>'
+
+        chooser.observe(read, names="value")
+        return widgets.VBox([chooser, status])
+
+    def _read(self, value: Sequence[Mapping[str, object]]) -> str:
+        """Take the chosen file and say so, or say why it cannot be taken."""
+        try:
+            self._array = array_from_upload(value)
+        except ValueError as error:
+            return f"{error} The array stays as it was."
+        self._source = f"{value[0]['name']}"
+        return f"{self!r}: run the cells below again."
+
+
 class _named:  # noqa: N801
     """Context that adds the values of the sliders to an exception that passes."""
 
@@ -532,6 +622,11 @@ def _live_play(widgets: Any, slider: Slider, control: Any) -> Any:
     play.observe(move, names="value")
     return play
 
+
+_BOX_NOTE = (
+    "<p>Where this page runs live, on Binder, on Colab or on a computer of yours, a button stands "
+    "here. It takes a NumPy file or a table of numbers, which the cells below then use.</p>"
+)
 
 _DARK_COLORS = (
     "--qt-blue:#56b4e9;--qt-vermilion:#f0783c;--qt-green:#2dbd92;"

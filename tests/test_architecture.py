@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "nn": OBJECTS | THEORY,
     "_svg": set(),
     "plotting": OBJECTS | {"_svg"},
-    "figures": OBJECTS | {"_svg", "plotting"},
+    "figures": OBJECTS | {"_svg", "plotting", "datasets"},
     "check": OBJECTS | THEORY | {"datasets"},
 }
 # Third party -> the modules that may import it, as patterns of the name below qtheory.

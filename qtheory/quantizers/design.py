@@ -404,8 +404,9 @@ def design_entropy_constrained(
     Returns
     -------
     EntropyConstrainedResult
-        A stationary point of :math:`D + \lambda H`. For a price so high that one
-        level is best, the quantizer has that level, rate zero and the variance as distortion.
+        A stationary point of :math:`D + \lambda H`, symmetric about the mean. For a
+        price so high that one level is best, the quantizer has that level, rate zero and the
+        variance as distortion.
 
     Raises
     ------
@@ -437,6 +438,8 @@ def design_entropy_constrained(
         new = problem.newton(thresholds)
         if new is None:
             new = problem.alternate(thresholds)
+        # A shift of all thresholds changes the cost so little that rounding errors would drift.
+        new = 0.5 * (new - new[::-1])
         moved = problem.move(thresholds, new)
         thresholds = new
     if problem.objective(thresholds) > 1.0:  # what a single level at the mean costs

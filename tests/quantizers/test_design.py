@@ -307,6 +307,8 @@ def test_entropy_constrained_quantizer_is_stationary(source, relative_price):
     assert result.converged
     quantizer = result.quantizer
     assert_allclose(centroid_residual(quantizer, source) / source.std, 0.0, atol=1e-9)
+    centered = quantizer.levels - source.mean
+    assert_allclose(centered, -centered[::-1], atol=1e-13 * np.abs(quantizer.levels).max())
     best = result.distortion + price * result.rate_bits
     step = 0.02 * np.diff(quantizer.levels, append=quantizer.levels[-1] + source.std)
     for direction in (1.0, -1.0):
