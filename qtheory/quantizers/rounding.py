@@ -18,7 +18,8 @@ class RoundMode(Enum):
 
     ``TIES_TO_EVEN`` and ``TIES_AWAY`` go to the nearest neighbor and differ on ties only.
     ``TOWARD_ZERO`` (truncation), ``FLOOR`` and ``CEIL`` are directed.
-    ``STOCHASTIC`` goes up with a probability equal to the distance from the lower neighbor.
+    ``STOCHASTIC`` goes up with a probability equal to the fraction: the distance from the lower
+    neighbor over that between the neighbors.
     """
 
     TIES_TO_EVEN = "ties_to_even"
