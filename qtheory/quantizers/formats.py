@@ -179,7 +179,7 @@ class FloatFormat:
 
     @property
     def unit_roundoff(self) -> float:
-        r"""Largest relative error of rounding to nearest among normal numbers, :math:`2^{-p}`."""
+        r"""Bound of the relative error of nearest rounding among normal numbers, :math:`2^{-p}`."""
         return 2.0**-self.precision
 
     @property
