@@ -197,7 +197,7 @@ def entropy_coded_distortion_approx(rate_bits: float, source: Source) -> float:
 
     Notes
     -----
-    Book: ch01-rate-distortion.
+    Book: ch01-entropy-coded.
 
     Assumptions: a fine grid. Below about two bits the approximation fails.
 
