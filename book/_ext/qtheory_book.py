@@ -9,6 +9,8 @@
 * The API pages link each object to its lines in the repository.
 * Names in code may be broken after an underscore or a dot, so that they fit a phone.
 * A docstring cites ``[Max1960]_``; on the API pages this leads to ``max1960`` in the bibliography.
+* A docstring names the place of its derivation, ``Book: ch01-distortion.``; on the API pages this
+  leads there.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,11 @@ _REPAIRS = [
 
 _CODE = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
 _JOINT = re.compile(r"(?<=\w)(_(?=\w)|\.(?=[A-Za-z_]))")
+_BOOK_LINE = re.compile(r"^\s*Book: ")
+_BOOK_LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+_DIRECTIVE = re.compile(r"^\s*[`:]{3,}\{([\w:-]+)\}")
+_DIRECTIVE_LABEL = re.compile(r"^\s*:label:\s*(\S+)\s*$")
+_EQUATION_LABEL = re.compile(r"^\$\$ \(([\w-]+)\)$")
 _CITATION = re.compile(r"\[([A-Za-z][A-Za-z0-9-]*)\]_(?!\w)")
 
 
@@ -82,6 +89,47 @@ def link_citations(
     ]
 
 
+def label_roles(text: str) -> dict[str, str]:
+    """Return, for each label of a chapter, the role that refers to it."""
+    roles, directive = {}, ""
+    for line in text.splitlines():
+        if found := _DIRECTIVE.match(line):
+            directive = found[1]
+        elif found := _EQUATION_LABEL.match(line):
+            roles[found[1]] = "eq"
+        elif found := _DIRECTIVE_LABEL.match(line):
+            kind = directive.partition(":")[0]
+            roles[found[1]] = {"math": "eq", "prf": "prf:ref"}.get(kind, "ref")
+    return roles
+
+
+def link_derivations(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Turn the ``Book:`` line of a docstring into links to the chapters, in place."""
+    for number, line in enumerate(lines):
+        if _BOOK_LINE.match(line):
+            lines[number] = book_line(line, _chapter_roles())
+
+
+def book_line(line: str, roles: dict[str, str]) -> str:
+    """Return a ``Book:`` line with a link for each label that a chapter defines."""
+
+    def link(found: re.Match[str]) -> str:
+        label = found[0]
+        word = "equation " if roles.get(label) == "eq" else ""
+        return f"{word}:{roles[label]}:`{label}`" if label in roles else label
+
+    return _BOOK_LABEL.sub(link, line)
+
+
+@cache
+def _chapter_roles() -> dict[str, str]:
+    chapters = sorted((_ROOT / "book").glob("[0-9]*/*.md"))
+    texts = [path.read_text(encoding="utf-8") for path in chapters]
+    return {label: role for text in texts for label, role in label_roles(text).items()}
+
+
 def source_link(domain: str, info: dict[str, str], *, repository: str) -> str | None:
     """Return the address of an object's lines in the repository, or None for what has none."""
     if domain != "py" or not info["module"]:
@@ -112,5 +160,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file("mathjax_menu.js", priority=100, defer="defer")
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("autodoc-process-docstring", link_citations, priority=400)
+    app.connect("autodoc-process-docstring", link_derivations, priority=400)
     app.connect("build-finished", repair_pages)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
