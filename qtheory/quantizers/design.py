@@ -252,7 +252,7 @@ def design_lloyd_max(
 
     References
     ----------
-    [Lloyd1982]_, [Max1960]_, [Fleischer1964]_
+    [Lloyd1982]_, [Max1960]_, [Fleischer1964]_, [Trushkin1982]_
 
     Examples
     --------

@@ -114,7 +114,8 @@ def granular_distortion(quantizer: Quantizer, source: Source) -> float:
     """Part of the distortion that comes from inside the granular range.
 
     The granular range ends one half cell beyond the outer levels: each outer cell is closed by the
-    mirror image of its threshold. For nearest rounding on a uniform grid this is half a step.
+    mirror image of its threshold. For nearest rounding on a uniform grid this is half a step. With
+    directed rounding a uniform grid is closed one step beyond its outer thresholds instead.
 
     Parameters
     ----------
