@@ -32,6 +32,8 @@ _REPAIRS = [
     (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="[^"]*"'), r"\1"),
     # Three icons, one shown: their titles are not the name of the button.
     (re.compile(r'(<i class="theme-switch [^>]*?) title="[^"]*"'), r"\1"),
+    # The visible text "Show code cell source" is the name.
+    (re.compile(r'(<summary) aria-label="Toggle hidden content"'), r"\1"),
     # A list has list items; the role that docutils gives a reference is deprecated.
     (re.compile(r' role="doc-biblioentry"'), ' role="listitem"'),
 ]

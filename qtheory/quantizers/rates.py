@@ -75,7 +75,8 @@ def entropy_bits(quantizer: Quantizer, source: Source) -> float:
     >>> entropy_bits(sign(), Gaussian())
     1.0
     """
-    return float(special.entr(level_probabilities(quantizer, source)).sum()) / math.log(2)
+    nats = float(special.entr(level_probabilities(quantizer, source)).sum())
+    return max(0.0, nats) / math.log(2)  # a probability may round to just above one
 
 
 def gaussian_distortion_rate(rate_bits: float, var: float = 1.0) -> float:

@@ -90,6 +90,9 @@ def _play(root: Any) -> Iterator[str]:
     if button.count() != 1:
         yield "no play button"
         return
+    sliders = root.locator("input[type=range]")
+    for number in range(sliders.count()):  # from the start, so that there is room to play
+        sliders.nth(number).press("Home")
     before = root.evaluate(_STATE)
     button.focus()
     button.press("Enter")
