@@ -186,6 +186,27 @@ def print_faults(sources):
     ]
 
 
+def value_faults(sources):
+    """Return each dataclass that can be changed, or that compares its arrays."""
+    return [
+        f"{module}.{node.name}"
+        for module, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        for decorator in map(ast.unparse, node.decorator_list)
+        if decorator.startswith("dataclass")
+        and ("frozen=True" not in decorator or (holds_arrays(node) and "eq=False" not in decorator))
+    ]
+
+
+def holds_arrays(node):
+    """Whether a field of a class is annotated as an array."""
+    fields = [
+        ast.unparse(field.annotation) for field in node.body if isinstance(field, ast.AnnAssign)
+    ]
+    return any("Array" in annotation for annotation in fields)
+
+
 LIBRARY = read_library()
 
 
@@ -214,6 +235,10 @@ def test_functions_are_small():
 
 def test_the_library_neither_prints_nor_asserts():
     assert print_faults(LIBRARY) == []
+
+
+def test_values_are_frozen_and_arrays_are_not_compared():
+    assert value_faults(LIBRARY) == []
 
 
 @pytest.mark.parametrize("module", ["qtheory", "qtheory.quantizers"])
@@ -344,6 +369,31 @@ def test_a_docstring_does_not_count_as_length():
 @pytest.mark.parametrize("source", ["print('x')", "assert True"])
 def test_printing_and_asserting_is_caught(source):
     assert print_faults({"qtheory.check": source}) == ["qtheory.check"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("@dataclass\nclass A:\n    x: float", id="bare"),
+        pytest.param("@dataclass(eq=False)\nclass A:\n    x: float", id="not-frozen"),
+        pytest.param("@dataclass(frozen=True)\nclass A:\n    x: FloatArray", id="arrays"),
+        pytest.param("@dataclass(frozen=True, eq=True)\nclass A:\n    x: NDArray[int]", id="equal"),
+    ],
+)
+def test_a_value_that_is_none_is_caught(source):
+    assert value_faults({"qtheory.quantizers.scalar": source}) == ["qtheory.quantizers.scalar.A"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("@dataclass(frozen=True)\nclass A:\n    x: float", id="numbers"),
+        pytest.param("@dataclass(frozen=True, eq=False)\nclass A:\n    x: FloatArray", id="arrays"),
+        pytest.param("class A:\n    x: FloatArray", id="another-class"),
+    ],
+)
+def test_a_frozen_value_is_accepted(source):
+    assert value_faults({"qtheory.quantizers.scalar": source}) == []
 
 
 def test_a_module_without_a_layer_is_caught():

@@ -82,6 +82,15 @@ def test_tolerance_is_absolute_where_zero_is_expected():
     assert not compare(0.0011, 0.0, right="yes.", hint="no.")
 
 
+def test_a_thousandth_is_the_limit_unless_another_is_asked_for():
+    above = np.nextafter(1e-3, 1.0)
+    assert compare(1e-3, 0.0, right="yes.", hint="no.")
+    assert not compare(above, 0.0, right="yes.", hint="no.")
+    assert compare(3.0, 3.0, right="yes.", hint="no.", rtol=0.0)
+    assert compare(3.5, 2.0, right="yes.", hint="no.", rtol=0.75)
+    assert not compare(3.5, 2.0, right="yes.", hint="no.", rtol=0.7)
+
+
 def test_right_answer_wins_over_a_misconception_within_the_tolerance():
     assert compare(1.0, 1.0, right="yes.", hint="no.", misconceptions=[(1.0005, "near.")])
 

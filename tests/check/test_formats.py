@@ -64,7 +64,7 @@ def test_terms_before_overflow_accepts_the_last_finite_sum():
         pytest.param("largest_e3m4", [15.5, 31], "all bits set is NaN", id="largest-no-nan"),
         pytest.param("largest_e3m4", [31, 30], "gives up every code", id="largest-no-infinity"),
         pytest.param("largest_e3m4", [15.5, 15.5], "top exponent field", id="largest-same"),
-        pytest.param("largest_e3m4", [7.75, 15], "bias", id="largest-bias"),
+        pytest.param("largest_e3m4", [7.75, 15], "half of it", id="largest-bias"),
         pytest.param("largest_e3m4", [15, 30], "31/16", id="largest-mantissa"),
         pytest.param("first_missing_integer_e5m2", 5, "implicit", id="integer-implicit"),
         pytest.param("first_missing_integer_e5m2", 8, "power of two", id="integer-eight"),
@@ -79,19 +79,24 @@ def test_terms_before_overflow_accepts_the_last_finite_sum():
             id="crossover-db",
         ),
         pytest.param("crossover_int6_e3m2", 31 / 4 * CONSTANT, "implicit", id="crossover-p"),
-        pytest.param("crossover_int6_e3m2", 4 * CONSTANT, "largest code", id="crossover-code"),
+        pytest.param(
+            "crossover_int6_e3m2",
+            4 * CONSTANT,
+            "the largest code of symmetric INT6",
+            id="crossover-code",
+        ),
         pytest.param("crossover_int6_e3m2", 63 / 8 * CONSTANT, "sign", id="crossover-sign"),
         pytest.param("crossover_int6_e3m2", (31 / 8 * CONSTANT) ** 2, "square", id="crossover-sq"),
         pytest.param("crossover_int6_e3m2", 31 / 8, "missing", id="crossover-lower"),
         pytest.param("crossover_int6_e3m2", 31 / 4, "upper end", id="crossover-upper"),
-        pytest.param("mxfp4_scale_and_peak", [4, 12], "rounded down", id="mx-ceil"),
+        pytest.param("mxfp4_scale_and_peak", [4, 12], "although 12 is right", id="mx-ceil"),
         pytest.param("mxfp4_scale_and_peak", [4, 16], "3.25", id="mx-ceil-sixteen"),
         pytest.param("mxfp4_scale_and_peak", [13 / 6, 13], "powers of two", id="mx-max"),
         pytest.param("mxfp4_scale_and_peak", [2, 13], "no element", id="mx-no-clip"),
         pytest.param("mxfp4_scale_and_peak", [2, 6], "times the scale", id="mx-element"),
         pytest.param("mxfp4_scale_and_peak", [8, 16], "divide it", id="mx-no-emax"),
         pytest.param("mxfp4_scale_and_peak", [8, 12], "divide it", id="mx-no-emax-peak"),
-        pytest.param("terms_before_overflow_e5m2", 57, "57344", id="terms-max"),
+        pytest.param("terms_before_overflow_e5m2", 57, "still round down to it", id="terms-max"),
         pytest.param("terms_before_overflow_e5m2", 58, "nearer", id="terms-next"),
         pytest.param("terms_before_overflow_e5m2", 62, "last finite", id="terms-one-more"),
         pytest.param("terms_before_overflow_e5m2", 65, "already round up", id="terms-power"),
@@ -102,6 +107,7 @@ def test_misconception_gets_its_hint(check, answer, hint):
     verdict = getattr(formats, check)(answer)
     assert not verdict
     assert hint in verdict.message
+    assert hint not in getattr(formats, check)("no number").message
 
 
 @pytest.mark.parametrize("name", formats.__all__)

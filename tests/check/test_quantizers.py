@@ -83,6 +83,7 @@ def test_usual_mistake_gets_its_own_hint(judge, answer, hint):
     verdict = judge(answer)
     assert not verdict
     assert hint in verdict.message
+    assert hint not in judge("no number").message
 
 
 @pytest.mark.parametrize(("judge", "answer"), NUMERIC)
@@ -108,6 +109,11 @@ def test_unknown_assumption_is_told_the_choices(answer):
     verdict = check.failed_assumption(answer)
     assert not verdict
     assert "'density', 'overload', 'levels', 'independence'" in verdict.message
+
+
+def test_missing_crest_factor_counts_6_02_decibels_per_bit():
+    # 37 dB are 6.1 bits.
+    assert "the crest factor is missing" in check.bits_for_sqnr(7, target_db=37.0).message
 
 
 def test_other_instances_have_other_answers():

@@ -61,6 +61,7 @@ def test_usual_mistake_gets_its_hint(name, answer, hint):
     verdict = getattr(rounding, name)(answer)
     assert not verdict
     assert hint in verdict.message
+    assert hint not in getattr(rounding, name)("no number").message
 
 
 @pytest.mark.parametrize("name", rounding.__all__)

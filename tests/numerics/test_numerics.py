@@ -41,7 +41,8 @@ def test_equal_samples_have_no_spread():
     assert (estimate.mean, estimate.std_error, estimate.z_score(-0.05)) == (-0.05, 0.0, 0.0)
 
 
-def test_one_sample_is_refused():
+def test_two_samples_are_enough_and_one_is_refused():
+    assert Estimate.from_samples([1.0, 3.0]) == Estimate(2.0, 1.0, 2)
     with pytest.raises(ValueError, match="`samples` must be at least two numbers, got 1"):
         Estimate.from_samples([1.0])
 
@@ -102,6 +103,12 @@ def test_rules_are_shared_and_read_only():
 def test_bad_numbers_of_nodes_are_refused(rule, bad):
     with pytest.raises(ValueError, match="`num_nodes` must be an integer"):
         rule(bad)
+
+
+def test_laguerre_rules_end_at_a_hundred_nodes():
+    assert gauss_laguerre(100)[0].shape == (100,)
+    with pytest.raises(ValueError, match="`num_nodes` must be an integer of at most 100, got 101"):
+        gauss_laguerre(101)
 
 
 def test_samples_of_estimates_are_flattened_copies():

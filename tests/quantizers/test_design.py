@@ -121,6 +121,14 @@ def test_a_high_price_leaves_one_level():
     assert (result.rate_bits, result.distortion) == (0.0, pytest.approx(1.0))
 
 
+@every_source
+@pytest.mark.parametrize("num_levels", [3, 4, 9, 64])
+def test_newton_needs_few_iterations(source, num_levels):
+    # A start good to a tenth doubles its digits four times; a heavy tail needs some damped steps
+    # before. Any slip in the Jacobian makes the convergence linear: 40 iterations and more.
+    assert design_lloyd_max(num_levels, source).num_iter <= 15
+
+
 def test_few_iterations_are_told():
     assert not design_lloyd_max(64, StudentT(df=3.0), max_iter=1).converged
     assert not design_entropy_constrained(Gaussian(), lagrange=0.1, max_iter=1).converged

@@ -64,6 +64,20 @@ def test_rounding_moments_by_hand():
     assert_allclose(stochastic.var, [STEP**2 * 3 / 16, STEP**2 / 4], rtol=1e-15)
 
 
+@pytest.mark.parametrize(("dither", "draws"), [(Dither.UNIFORM, 1), (Dither.TRIANGULAR, 2)])
+def test_noise_is_a_sum_of_centered_draws_of_one_step(dither, draws):
+    x = np.linspace(-2.0, 2.0, 1000)
+    rng = np.random.default_rng(32)
+    noise = STEP * sum(rng.random(1000) - 0.5 for _ in range(draws))
+    options = {"rng": np.random.default_rng(32), "dither": dither}
+    output = dithered_quantize(x, infinite_grid(STEP), **options)
+    assert_array_equal(output, STEP * np.rint((x + noise) / STEP))
+    options["rng"] = np.random.default_rng(32)
+    difference = output - dithered_quantize(x, infinite_grid(STEP), subtractive=True, **options)
+    # The output is at most 2.5: the difference holds the noise to one unit in its last place.
+    assert_allclose(difference, noise, rtol=0, atol=2.0**-51)
+
+
 def test_one_random_bit():
     moments = rounding_error_moments(
         [0.2, 0.25, 0.6, 0.75], 1.0, RoundMode.STOCHASTIC, num_random_bits=1

@@ -148,6 +148,13 @@ def test_bad_arguments_of_rounding_are_refused():
         round_to_fixed(1.0, Q1_2, round_mode=RoundMode.STOCHASTIC)
 
 
+def test_float32_holds_24_bits():
+    fmt = FixedPointFormat(integer_bits=23, fraction_bits=0)
+    assert round_to_fixed(np.float32(2.0**24), fmt) == fmt.max_value == 2.0**23 - 1
+    with pytest.raises(ValueError, match="`x` must be float64 for 25 bits"):
+        round_to_fixed(np.float32(1.0), FixedPointFormat(integer_bits=23, fraction_bits=1))
+
+
 @pytest.mark.parametrize(("x", "overflow"), [(np.nan, "saturate"), (np.inf, "wrap")])
 def test_numbers_without_a_code_are_refused(x, overflow):
     with pytest.raises(ValueError, match="`x` must be free of NaN and of infinities to wrap"):
@@ -161,6 +168,8 @@ def test_bad_codes_are_refused():
         decode_fixed([8], Q1_2)
     with pytest.raises(ValueError, match="`codes` must be from -127 to 127"):
         decode_fixed([-128], NARROW)
+    with pytest.raises(ValueError, match="`codes` must be from -8 to 7"):
+        decode_fixed([0, -9], Q1_2)
 
 
 # --- Property ---------------------------------------------------------------------------------

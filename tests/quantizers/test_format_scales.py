@@ -157,6 +157,13 @@ def test_power_of_two_scales_are_powers_of_two_no_worse_than_the_one_that_clips_
 
 
 @pytest.mark.property
+@given(x=DATA, fmt=st.sampled_from(FORMATS))
+def test_candidates_are_32_to_the_octave_from_the_one_that_clips_nothing(x, fmt):
+    steps = 32 * math.log2(mse_scale(x, fmt) / max_scale(x, fmt))
+    assert abs(steps - round(steps)) <= 1e-9
+
+
+@pytest.mark.property
 @given(x=DATA, exponent=st.integers(-20, 20), fmt=st.sampled_from(FORMATS))
 def test_scales_follow_the_data(x, exponent, fmt):
     factor = 2.0**exponent

@@ -251,6 +251,10 @@ def test_bad_fields_of_scale_formats_are_refused(arguments, message):
         PowerOfTwoFormat(**fields)
 
 
+def test_the_smallest_scale_is_the_smallest_float32():
+    assert PowerOfTwoFormat(name="x", exponent_bits=8, bias=149).min_value == 2.0**-149
+
+
 def test_the_widest_format_is_float32_itself():
     fmt = float_format(8, 23, specials=Specials.IEEE)
     limits = np.finfo(np.float32)

@@ -138,7 +138,8 @@ def test_stochastic_rounding_is_unbiased(x):
 
 @pytest.mark.theory_vs_sim
 @pytest.mark.parametrize(
-    ("x", "up"), [(0.3, 0.25), (0.4, 0.5), (0.13, 0.25), (0.12, 0.0), (-0.3, 0.75)]
+    ("x", "up"),
+    [(0.3, 0.25), (0.4, 0.5), (0.13, 0.25), (0.12, 0.0), (-0.3, 0.75), (0.125, 0.25), (0.375, 0.5)],
 )
 def test_two_random_bits_go_up_with_the_nearest_quarter(x, up):
     drawn = round_to_integer(

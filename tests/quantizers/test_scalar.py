@@ -213,6 +213,8 @@ def test_messages_of_uniform_quantizers(make, message):
 def test_messages_of_decode(quantizer):
     with pytest.raises(ValueError, match=r"`codes` must be between -?\d and \d, got 'values"):
         quantizer.decode([0, 3])
+    with pytest.raises(ValueError, match=r"got 'values from -2 to 0'"):
+        quantizer.decode([0, -2])
     with pytest.raises(ValueError, match="`codes` must be integers, got dtype"):
         quantizer.decode([0.0])
     assert quantizer.decode(np.array([], dtype=int)).shape == (0,)

@@ -33,6 +33,12 @@ def test_counting_by_hand():
     assert stagnation_value(0.75, 4) == 16.0
 
 
+def test_the_largest_power_of_two_is_still_reached():
+    assert stagnation_value(2.0**970, 53) == 2.0**1023
+    with pytest.raises(ValueError, match="`increment` must be small enough for a result in"):
+        stagnation_value(2.0**971, 53)
+
+
 def test_moments_by_hand():
     moments = stochastic_sum_moments(0.3, 10, 0.4)
     assert moments.mean == pytest.approx(3.0)
