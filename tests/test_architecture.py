@@ -207,7 +207,22 @@ def holds_arrays(node):
     return any("Array" in annotation for annotation in fields)
 
 
+def tolerance_faults(sources):
+    """Return each ``approx`` with a relative tolerance beside which the default of 1e-12 stands."""
+    return [
+        f"{name}:{node.lineno}"
+        for name, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("approx")
+        for keywords in [{keyword.arg for keyword in node.keywords}]
+        if "rel" in keywords and "abs" not in keywords
+    ]
+
+
 LIBRARY = read_library()
+TESTS = {
+    module_name(path): path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")
+}
 
 
 # --- The library ----------------------------------------------------------------------------
@@ -239,6 +254,10 @@ def test_the_library_neither_prints_nor_asserts():
 
 def test_values_are_frozen_and_arrays_are_not_compared():
     assert value_faults(LIBRARY) == []
+
+
+def test_relative_tolerances_of_the_tests_are_not_widened():
+    assert tolerance_faults(TESTS) == []
 
 
 @pytest.mark.parametrize("module", ["qtheory", "qtheory.quantizers"])
@@ -394,6 +413,11 @@ def test_a_value_that_is_none_is_caught(source):
 )
 def test_a_frozen_value_is_accepted(source):
     assert value_faults({"qtheory.quantizers.scalar": source}) == []
+
+
+def test_a_relative_tolerance_alone_is_caught():
+    sources = {"tests.test_x": "pytest.approx(a, rel=1e-6)\npytest.approx(a, rel=1e-6, abs=0)"}
+    assert tolerance_faults(sources) == ["tests.test_x:1"]
 
 
 def test_a_module_without_a_layer_is_caught():

@@ -21,7 +21,7 @@ def test_estimate_from_samples_by_hand():
     estimate = Estimate.from_samples([[1.0, 3.0], [1.0, 3.0]])
     assert estimate.mean == 2.0
     assert estimate.num_samples == 4
-    assert estimate.std_error == pytest.approx(math.sqrt(4 / 3) / 2, rel=1e-15)
+    assert estimate.std_error == pytest.approx(math.sqrt(4 / 3) / 2, rel=1e-15, abs=0)
 
 
 def test_z_score_counts_standard_errors():

@@ -81,15 +81,15 @@ def test_lloyd_max_by_hand():
     assert_allclose(two, [-math.sqrt(2 / math.pi), math.sqrt(2 / math.pi)], rtol=1e-14)
     laplace = design_lloyd_max(2, Laplace())
     assert_allclose(laplace.quantizer.levels, [-math.sqrt(0.5), math.sqrt(0.5)], rtol=1e-14)
-    assert laplace.distortion == pytest.approx(0.5, rel=1e-14)
+    assert laplace.distortion == pytest.approx(0.5, rel=1e-14, abs=0)
     uniform = design_lloyd_max(4, Uniform.on(0.0, 4.0)).quantizer
     assert_allclose(uniform.levels, [0.5, 1.5, 2.5, 3.5], rtol=1e-14)
 
 
 def test_best_step_of_one_bit():
     step = design_uniform(2, Gaussian()).step_size
-    assert step == pytest.approx(2 * math.sqrt(2 / math.pi), rel=1e-13)
-    assert optimal_clip(1, Gaussian(5.0)) == pytest.approx(math.sqrt(2 / math.pi), rel=1e-13)
+    assert step == pytest.approx(2 * math.sqrt(2 / math.pi), rel=1e-13, abs=0)
+    assert optimal_clip(1, Gaussian(5.0)) == pytest.approx(math.sqrt(2 / math.pi), rel=1e-13, abs=0)
 
 
 def test_shapes_of_uniform_designs():
@@ -249,7 +249,7 @@ def test_best_gaussian_step_agrees_with_40_digits(num_levels):
         expected = mpmath.findroot(
             lambda d: exact_step_slope(d, num_levels), (mpmath.mpf(step) * 0.999, step)
         )
-    assert step == pytest.approx(float(expected), rel=1e-12)
+    assert step == pytest.approx(float(expected), rel=1e-12, abs=0)
 
 
 def exact_step_slope(step, num_levels):
@@ -280,7 +280,7 @@ def test_best_step_agrees_with_a_general_minimizer(source, num_levels):
     bounds = (0.5 * best.step_size, 2.0 * best.step_size)
     found = optimize.minimize_scalar(lost, bounds=bounds, method="bounded", options={"xatol": 1e-9})
     # A minimizer that compares values resolves the argument to the root of the precision.
-    assert best.step_size == pytest.approx(found.x, rel=1e-6)
+    assert best.step_size == pytest.approx(found.x, rel=1e-6, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -303,7 +303,7 @@ def test_companding_tends_to_panter_dite_and_never_beats_lloyd_max(source):
     for num_levels in (8, 128, 1024):
         companded = distortion(design_companded(num_levels, source), source)
         assert companded >= design_lloyd_max(num_levels, source).distortion
-    assert companded == pytest.approx(panter_dite_distortion(1024, source), rel=0.01)
+    assert companded == pytest.approx(panter_dite_distortion(1024, source), rel=0.01, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -332,9 +332,9 @@ def test_entropy_constrained_quantizer_is_stationary(source, relative_price):
 def test_entropy_coding_loses_a_quarter_bit_at_high_rate(source):
     result = design_entropy_constrained(source, lagrange=1e-4)
     bound = shannon_lower_bound(result.rate_bits, source)
-    assert result.distortion / bound == pytest.approx(math.pi * math.e / 6, rel=1e-3)
+    assert result.distortion / bound == pytest.approx(math.pi * math.e / 6, rel=1e-3, abs=0)
     approx = entropy_coded_distortion_approx(result.rate_bits, source)
-    assert result.distortion == pytest.approx(approx, rel=1e-3)
+    assert result.distortion == pytest.approx(approx, rel=1e-3, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -343,7 +343,7 @@ def test_slope_of_distortion_over_rate_is_the_price(lagrange):
     near = [design_entropy_constrained(Gaussian(), lagrange=lagrange * f) for f in (0.999, 1.001)]
     slope = (near[1].distortion - near[0].distortion) / (near[1].rate_bits - near[0].rate_bits)
     # Central difference, error of second order in 1e-3.
-    assert slope == pytest.approx(-lagrange, rel=1e-4)
+    assert slope == pytest.approx(-lagrange, rel=1e-4, abs=0)
 
 
 @pytest.mark.theory_vs_sim

@@ -77,23 +77,25 @@ CELLS = [
 
 def test_one_bit_on_a_gaussian():
     quantizer = sign(math.sqrt(2 / math.pi))
-    assert distortion(quantizer, Gaussian()) == pytest.approx(1 - 2 / math.pi, rel=1e-14)
+    assert distortion(quantizer, Gaussian()) == pytest.approx(1 - 2 / math.pi, rel=1e-14, abs=0)
 
 
 def test_uniform_source_in_the_middle_of_cells():
     quantizer = uniform_midrise(8, step_size=0.25)
     source = Uniform.on(-1.0, 1.0)
-    assert distortion(quantizer, source) == pytest.approx(0.25**2 / 12, rel=1e-14)
+    assert distortion(quantizer, source) == pytest.approx(0.25**2 / 12, rel=1e-14, abs=0)
     # The end of the source, sqrt(3) times a rounded standard deviation, may miss one by an ulp.
     assert overload_distortion(quantizer, source) <= 1e-17
-    assert high_resolution_distortion(quantizer, source) == pytest.approx(0.25**2 / 12, rel=1e-14)
-    assert sqnr_db(quantizer, source) == pytest.approx(20 * math.log10(8), rel=1e-14)
+    assert high_resolution_distortion(quantizer, source) == pytest.approx(
+        0.25**2 / 12, rel=1e-14, abs=0
+    )
+    assert sqnr_db(quantizer, source) == pytest.approx(20 * math.log10(8), rel=1e-14, abs=0)
 
 
 @every_source
 def test_one_level_loses_the_variance_and_the_offset(source):
     lost = distortion(ScalarQuantizer([source.mean + 2 * source.std]), source)
-    assert lost == pytest.approx(5 * source.var, rel=1e-12)
+    assert lost == pytest.approx(5 * source.var, rel=1e-12, abs=0)
 
 
 def test_cells_add_up():
@@ -105,7 +107,7 @@ def test_cells_add_up():
 
 def test_integer_sqnr_by_hand():
     # Two bits: one step to the outer level, so the error power is amax**2 / 12.
-    assert integer_sqnr_db_approx(2, 1.0) == pytest.approx(10 * math.log10(12), rel=1e-15)
+    assert integer_sqnr_db_approx(2, 1.0) == pytest.approx(10 * math.log10(12), rel=1e-15, abs=0)
 
 
 def test_granular_and_overload_part_by_hand():
@@ -116,9 +118,9 @@ def test_granular_and_overload_part_by_hand():
     inside = (2 * 0.4**3 + 0.6**3 + 1 + 2 * 2**3) / 60
     beyond = (9**3 - 0.4**3 + 7**3 - 2**3) / 60
     widths = (9.4 * 0.8**2 + 1.6 * 1.6**2 + 9.0 * 4.0**2) / 20 / 12
-    assert granular_distortion(quantizer, source) == pytest.approx(inside, rel=1e-13)
-    assert overload_distortion(quantizer, source) == pytest.approx(beyond, rel=1e-13)
-    assert high_resolution_distortion(quantizer, source) == pytest.approx(widths, rel=1e-13)
+    assert granular_distortion(quantizer, source) == pytest.approx(inside, rel=1e-13, abs=0)
+    assert overload_distortion(quantizer, source) == pytest.approx(beyond, rel=1e-13, abs=0)
+    assert high_resolution_distortion(quantizer, source) == pytest.approx(widths, rel=1e-13, abs=0)
 
 
 def test_granular_range_of_a_uniform_quantizer_ends_half_a_step_beyond_the_levels():
@@ -126,9 +128,11 @@ def test_granular_range_of_a_uniform_quantizer_ends_half_a_step_beyond_the_level
     # a unit on either side.
     quantizer = uniform_midtread(5, step_size=0.5)
     source = Uniform.on(-1.5, 1.5)
-    assert granular_distortion(quantizer, source) == pytest.approx(5 * 0.5**3 / 36, rel=1e-13)
+    assert granular_distortion(quantizer, source) == pytest.approx(
+        5 * 0.5**3 / 36, rel=1e-13, abs=0
+    )
     assert overload_distortion(quantizer, source) == pytest.approx(
-        2 * (0.5**3 - 0.25**3) / 9, rel=1e-13
+        2 * (0.5**3 - 0.25**3) / 9, rel=1e-13, abs=0
     )
 
 
@@ -205,7 +209,7 @@ def test_midpoint_thresholds_lose_least(quantizer, source, data):
 @given(quantizer=uniform_quantizers(), source=sources())
 def test_parts_add_up(quantizer, source):
     total = granular_distortion(quantizer, source) + overload_distortion(quantizer, source)
-    assert total == pytest.approx(distortion(quantizer, source), rel=1e-12)
+    assert total == pytest.approx(distortion(quantizer, source), rel=1e-12, abs=0)
 
 
 @pytest.mark.property
@@ -245,7 +249,7 @@ def test_cell_moments_agree_with_40_digits(source, cell):
 def test_distortion_agrees_with_40_digits(source, num_levels):
     quantizer = design_lloyd_max(num_levels, source).quantizer
     assert distortion(quantizer, source) == pytest.approx(
-        exact_distortion(quantizer, source), rel=2e-13
+        exact_distortion(quantizer, source), rel=2e-13, abs=0
     )
 
 
@@ -257,13 +261,13 @@ def test_distortion_of_4096_levels_agrees_with_40_digits_on_a_sample_of_cells():
     edges = [-INF, *quantizer.thresholds, INF]
     for i in range(0, 4096, 315):
         expected = exact_cell_moment(source, edges[i], edges[i + 1], quantizer.levels[i], 2)
-        assert cells[i] == pytest.approx(expected, rel=2e-13)
+        assert cells[i] == pytest.approx(expected, rel=2e-13, abs=0)
 
 
 def test_the_reference_notices_a_wrong_variance():
     quantizer = uniform_midrise(4, step_size=1.0)
     wrong = exact_distortion(quantizer, Gaussian(std=1.001))
-    assert distortion(quantizer, Gaussian()) != pytest.approx(wrong, rel=1e-6)
+    assert distortion(quantizer, Gaussian()) != pytest.approx(wrong, rel=1e-6, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -325,14 +329,14 @@ def test_series_agrees_with_cells_on_a_wide_quantizer(source, step, offset):
 def test_gaussian_covariance_on_the_grid_is_the_printed_sum():
     k = np.arange(1, 50)
     expected = 2 * ((-1.0) ** k * np.exp(-2 * math.pi**2 * k**2 / 2.0**2)).sum()
-    assert grid_input_error_covariance(2.0, Gaussian()) == pytest.approx(expected, rel=1e-13)
+    assert grid_input_error_covariance(2.0, Gaussian()) == pytest.approx(expected, rel=1e-13, abs=0)
 
 
 @pytest.mark.theory_vs_sim
 def test_series_notices_a_missing_sign():
     k = np.arange(1, 50)
     wrong = 2 * np.exp(-2 * math.pi**2 * k**2 / 2.0**2).sum()
-    assert grid_input_error_covariance(2.0, Gaussian()) != pytest.approx(wrong, rel=0.1)
+    assert grid_input_error_covariance(2.0, Gaussian()) != pytest.approx(wrong, rel=0.1, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -351,7 +355,7 @@ def test_covariance_of_input_and_error_agrees_with_simulation(source):
 def test_covariance_is_minus_the_distortion_for_centroids(source, num_levels):
     result = design_lloyd_max(num_levels, source)
     covariance = input_error_covariance(result.quantizer, source)
-    assert covariance == pytest.approx(-result.distortion, rel=1e-10)
+    assert covariance == pytest.approx(-result.distortion, rel=1e-10, abs=0)
 
 
 @pytest.mark.theory_vs_sim

@@ -27,8 +27,8 @@ def assert_same_estimate(estimate, samples):
     """Fail unless a merged estimate is that of all samples, up to rounding of the sums."""
     expected = Estimate.from_samples(samples)
     assert estimate.num_samples == samples.size
-    assert estimate.mean == pytest.approx(expected.mean, rel=1e-13)
-    assert estimate.std_error == pytest.approx(expected.std_error, rel=1e-13)
+    assert estimate.mean == pytest.approx(expected.mean, rel=1e-13, abs=0)
+    assert estimate.std_error == pytest.approx(expected.std_error, rel=1e-13, abs=0)
 
 
 # --- Unit -------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def test_entropy_counts_levels():
     )
     p = up / 1000
     expected = -p * math.log2(p) - (1 - p) * math.log2(1 - p)
-    assert estimate.mean == pytest.approx(expected, rel=1e-13)
+    assert estimate.mean == pytest.approx(expected, rel=1e-13, abs=0)
     assert estimate.num_samples == 1000
 
 
