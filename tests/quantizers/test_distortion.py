@@ -136,6 +136,12 @@ def test_granular_range_of_a_uniform_quantizer_ends_half_a_step_beyond_the_level
     )
 
 
+def test_high_resolution_on_the_infinite_grid_is_a_twelfth_of_the_squared_step():
+    grid = infinite_grid(0.5, offset=0.1)
+    expected = pytest.approx(1 / 48, rel=1e-15, abs=0)
+    assert high_resolution_distortion(grid, StudentT(1.0, 3.0, df=3.0)) == expected
+
+
 @pytest.mark.parametrize("function", [granular_distortion, overload_distortion])
 def test_one_level_has_no_granular_range(function):
     with pytest.raises(ValueError, match="`quantizer` must be of at least two levels"):
