@@ -31,6 +31,7 @@ def test_levels_by_hand():
     )
     assert_array_equal(uniform_midtread(bit_width=3, clip_max=3.0).levels, np.arange(-4.0, 4.0))
     assert_array_equal(uniform_midrise(2, clip_max=2.0).levels, [-2.0, 2.0])
+    assert_array_equal(ternary().levels, [-1.0, 0.0, 1.0])
     assert_array_equal(ternary(2.0).levels, [-2.0, 0.0, 2.0])
     assert_array_equal(ternary(2.0).thresholds, [-1.0, 1.0])
     assert_array_equal(ternary(2.0, threshold=0.7).thresholds, [-0.7, 0.7])
@@ -80,7 +81,15 @@ def test_special_values_on_the_infinite_grid():
     with pytest.raises(ValueError, match=r"`x` must be within 2\*\*53 steps of `offset`, got inf"):
         grid.encode([INF])
     with pytest.raises(ValueError, match=r"`x` must be within 2\*\*53 steps"):
-        grid.encode([1e300])
+        grid.encode([0.0, -1e300])
+
+
+def test_codes_of_the_infinite_grid_have_both_signs():
+    grid = infinite_grid(0.5, offset=0.25)
+    assert_array_equal(grid.encode([-1.3, 2.2]), [-3, 4])
+    assert_array_equal(grid.decode([-3, 4]), [-1.25, 2.25])
+    with pytest.raises(ValueError, match="`codes` must be between -9007199254740992 and"):
+        grid.decode([2**53 + 1])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -131,6 +140,13 @@ def test_stochastic_quantizer_has_no_thresholds_and_needs_a_generator():
         _ = quantizer.thresholds
     with pytest.raises(ValueError, match=r"`rng` must be a numpy\.random\.Generator, got None"):
         quantizer([0.5])
+
+
+def test_huge_numbers_are_clipped_or_stay_on_the_infinite_grid():
+    huge = np.array([1e308, -1e308, 2.0**60])
+    assert_array_equal(infinite_grid(1e-3)(huge), huge)
+    assert_array_equal(uniform_midrise(4, step_size=1e-3)(huge), [1.5e-3, -1.5e-3, 1.5e-3])
+    assert_array_equal(ScalarQuantizer([-1e308, 1e308])(huge), [1e308, -1e308, 1e308])
 
 
 def test_float32_is_divided_in_float64():
