@@ -6,7 +6,7 @@ VERB = $(PYTHON) tools/environment.py && .venv/bin/python tools/verbs.py
 .PHONY: help serve book test check bench format notebooks clean
 
 help:       ## print this list
-	@sed -n 's/^\([a-z]*\): *## /make \1\t/p' Makefile
+	@awk -F': *## ' '/^[a-z]+: *## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 serve:      ## build the book and serve it on this machine
 	@$(VERB) serve
 book:       ## build the book into _build/html, warnings as errors

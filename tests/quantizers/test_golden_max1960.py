@@ -1,10 +1,9 @@
-"""Golden: the tables of Max (1960), at the digits printed there."""
+"""Golden: numbers of the tables of Max (1960), at the digits reprinted by others."""
 
 import csv
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from qtheory.quantizers import (
@@ -13,7 +12,6 @@ from qtheory.quantizers import (
     design_lloyd_max,
     design_uniform,
     distortion,
-    entropy_bits,
 )
 
 TABLE = Path(__file__).resolve().parent.parent / "golden" / "max1960.csv"
@@ -36,23 +34,14 @@ def designed(table, num_levels):
     return design_uniform(num_levels, SOURCE)
 
 
-def positive(values, place):
-    """Return the entry at a place, from 1, among those above zero."""
-    return values[values > 1e-12][int(place) - 1]
-
-
 def measured(row):
     """Return what the library gives for a row."""
     quantizer = designed(row["table"], int(row["num_levels"]))
-    name, _, place = row["quantity"].partition("_")
     compute = {
         "distortion": lambda: distortion(quantizer, SOURCE),
-        "entropy": lambda: entropy_bits(quantizer, SOURCE),
         "step": lambda: quantizer.step_size,
-        "level": lambda: positive(quantizer.levels, place),
-        "threshold": lambda: positive(quantizer.thresholds, place),
     }
-    return float(compute[name]())
+    return float(compute[row["quantity"]]())
 
 
 def rounds_to(value, printed):
@@ -88,8 +77,8 @@ def test_every_listed_deviation_is_in_the_table():
     assert set(DEVIATIONS) <= {key(row) for row in ROWS}
 
 
-def test_table_names_the_origin_of_each_value():
-    assert {row["origin"] for row in ROWS} == {"reprinted", "recalled"}
+def test_no_row_is_lost():
+    assert len(ROWS) == len({key(row) for row in ROWS}) == 11
 
 
 # Negative control: the comparison sees a quantizer that is almost the best.
@@ -100,7 +89,6 @@ def test_a_slightly_wrong_quantizer_does_not_give_the_printed_digits():
     best = designed("I", 4)
     stretched = ScalarQuantizer(1.02 * best.levels)
     assert not rounds_to(distortion(stretched, SOURCE), "0.1175")
-    assert not rounds_to(positive(stretched.levels, 1), "0.4528")
 
 
 @pytest.mark.golden
@@ -109,4 +97,4 @@ def test_uniform_step_of_another_number_of_levels_is_seen():
 
 
 def test_half_a_unit_of_the_last_digit_is_the_limit():
-    assert np.array_equal([rounds_to(v, "1.50") for v in (1.4951, 1.5049, 1.494)], [1, 1, 0])
+    assert [rounds_to(v, "1.50") for v in (1.4951, 1.5049, 1.494)] == [True, True, False]
