@@ -12,6 +12,7 @@ __all__ = [
     "check_choice",
     "check_finite",
     "check_generator",
+    "check_instance",
     "check_integer",
     "check_nonempty",
     "check_nonnegative",
@@ -79,6 +80,12 @@ def check_generator(name: str, value: object) -> np.random.Generator:
     return value
 
 
+def check_instance(name: str, value: object, *types: type) -> None:
+    """Refuse a value of another type, naming the types that are taken."""
+    if not isinstance(value, types):
+        raise fail(name, " or ".join(kind.__name__ for kind in types), value)
+
+
 def as_float_array(name: str, value: ArrayLike) -> NDArray[np.floating]:
     """Return real data as an array, float32 and float64 as they are, all else as float64."""
     array = np.asarray(value)
@@ -101,5 +108,5 @@ def _real(name: str, value: float) -> float:
         raise fail(name, "a real number", value)
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise fail(name, "a real number", value) from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qtheory._checks import fail
+from qtheory._checks import check_integer, fail
 
 __all__ = ["Estimate"]
 
@@ -23,11 +23,22 @@ class Estimate:
         Standard error of the mean, same units, not below zero.
     num_samples : int
         Number of independent samples, at least two.
+
+    Raises
+    ------
+    ValueError
+        If ``std_error`` is negative or ``num_samples`` below two.
     """
 
     mean: float
     std_error: float
     num_samples: int
+
+    def __post_init__(self) -> None:
+        """Check the numbers; NaN passes, since data may hold it."""
+        if self.std_error < 0:
+            raise fail("std_error", "not below zero", self.std_error)
+        check_integer("num_samples", self.num_samples, minimum=2)
 
     @classmethod
     def from_samples(cls, samples: ArrayLike) -> "Estimate":

@@ -84,6 +84,7 @@ class AffineQuantizer:
         high = check_integer("code_max", self.code_max, minimum=low + 1, maximum=MAX_CODE)
         check_choice("round_mode", self.round_mode, list(RoundMode))
         scale = np.array(as_float_array("scale", self.scale), dtype=np.float64)
+        check_nonempty("scale", scale)
         if not (np.isfinite(scale) & (scale > 0)).all():
             raise fail("scale", "finite and above zero", self.scale)
         _check_layout(scale, self.axis, self.group_size)
@@ -170,7 +171,9 @@ class AffineQuantizer:
     def _codes(self, x: NDArray[np.floating], rng: np.random.Generator | None) -> FloatArray:
         """Codes as float64, so that NaN passes."""
         scale, zero_point = self._spread(x.shape)
-        codes = round_to_integer(x.astype(np.float64) / scale, self.round_mode, rng=rng)
+        with np.errstate(over="ignore"):  # an infinite code is clipped
+            ratio = x.astype(np.float64) / scale
+        codes = round_to_integer(ratio, self.round_mode, rng=rng)
         return np.asarray(np.clip(codes + zero_point, self.code_min, self.code_max))
 
     def _spread(self, shape: tuple[int, ...]) -> tuple[FloatArray, NDArray[np.int64]]:
@@ -238,7 +241,7 @@ def design_minmax(
     else:
         code_min, code_max = 0, 2**bits - 1
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
-        scale = (high - low) / code_max
+        scale = high / code_max - low / code_max  # the width itself may overflow
     # A range of denormal size underflows to scale zero; it is treated as a range of zeros.
     scale = np.where(scale > 0, scale, 1.0)
     zero_point = np.zeros_like(scale) if symmetric else np.rint(-low / scale)

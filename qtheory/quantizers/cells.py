@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from qtheory._checks import check_instance, fail
 from qtheory.numerics import composite_legendre
 from qtheory.quantizers.sources import Source
 
@@ -19,6 +20,9 @@ STEEP_FRACTION = 1e-3
 
 NARROW_WIDTH = 0.25
 """Below this many standard deviations 12 nodes give full precision, above it two panels of 20."""
+
+MAX_REACH = 1e100
+"""Largest distance of a level from the mean, in standard deviations, so that squares are finite."""
 
 CHUNK = 4096
 
@@ -43,6 +47,11 @@ def cell_moments(
         :math:`\int (x - y)^k f(x) \, dx` for :math:`k = 0, 1, 2`, each of shape ``(num_cells,)``,
         in the units of the data to the power :math:`k`.
 
+    Raises
+    ------
+    ValueError
+        If a reference point is 1e100 standard deviations or more from the mean.
+
     Notes
     -----
     Book: ch01-cell-moments.
@@ -56,6 +65,13 @@ def cell_moments(
     for cells anywhere up to 30 standard deviations and for Student's t up to 100 degrees of
     freedom; tested against 40-digit arithmetic.
     """
+    check_instance("source", source, Source)
+    _check_reach(source, reference)
+    far = MAX_REACH * source.std  # as good as infinite, and safe to square
+    lower, upper = (
+        np.where(np.abs(v - source.mean) < far, v, np.copysign(np.inf, v - source.mean))
+        for v in (lower, upper)
+    )
     a, b, y = (source.standardize(v) for v in (lower, upper, reference))
     # Distances to the reference are formed before scaling: narrow cells keep all their digits.
     da, db = (lower - reference) / source.std, (upper - reference) / source.std
@@ -66,6 +82,13 @@ def cell_moments(
         source.std * (right[1] - left[1]),
         source.var * (right[2] + left[2]),
     )
+
+
+def _check_reach(source: Source, reference: FloatArray) -> None:
+    """Refuse levels so far out that squared distances overflow."""
+    distance = float(np.max(np.abs(reference - source.mean), initial=0.0))
+    if not distance < MAX_REACH * source.std:
+        raise fail("levels", f"within {MAX_REACH:g} standard deviations of the mean", distance)
 
 
 def _right_cells(

@@ -5,10 +5,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory._checks import check_positive, fail
+from qtheory._checks import check_finite, check_instance, check_integer, check_positive, fail
 from qtheory.quantizers.cells import cell_moments
 from qtheory.quantizers.scalar import ScalarQuantizer, UniformQuantizer
-from qtheory.quantizers.sources import Source, Uniform
+from qtheory.quantizers.sources import Source, StudentT, Uniform
 
 __all__ = [
     "cell_distortions",
@@ -27,6 +27,14 @@ FloatArray = NDArray[np.float64]
 Quantizer = ScalarQuantizer | UniformQuantizer
 
 NUM_SERIES_TERMS = 100_000
+NUM_GRID_CELLS = 1000
+MAX_UNIFORM_CELLS = 2**21
+
+COARSE_STEP = 20.0
+"""Standard deviations per step above which the cells are summed and not the series."""
+
+MAX_SERIES_DF = 300
+"""Degrees of freedom above which the Bessel functions of the series overflow."""
 
 
 def distortion(quantizer: Quantizer, source: Source) -> float:
@@ -50,8 +58,9 @@ def distortion(quantizer: Quantizer, source: Source) -> float:
     Raises
     ------
     ValueError
-        If the quantizer rounds stochastically (it then has no thresholds) or has more than
-        2**24 levels.
+        If the quantizer rounds stochastically (it then has no thresholds), has more than 2**24
+        levels, levels beyond 1e100 standard deviations, or is an infinite grid with directed
+        rounding.
 
     See Also
     --------
@@ -206,6 +215,7 @@ def high_resolution_distortion(quantizer: Quantizer, source: Source) -> float:
     [Bennett1948]_, [GrayNeuhoff1998]_
     """
     if isinstance(quantizer, UniformQuantizer) and not quantizer.is_finite:
+        _nearest_offset(quantizer)
         return quantizer.step_size**2 / 12
     low, high = granular_range(quantizer)
     edges = np.concatenate([[low], quantizer.thresholds, [high]])
@@ -242,7 +252,7 @@ def integer_sqnr_db_approx(bit_width: int, crest_factor: float) -> float:
     Parameters
     ----------
     bit_width : int
-        Bits per code :math:`b`, at least two; codes ``-(2**(b-1) - 1) .. 2**(b-1) - 1``.
+        Bits per code :math:`b`, from 2 to 64; codes ``-(2**(b-1) - 1) .. 2**(b-1) - 1``.
     crest_factor : float
         Largest magnitude over root mean square of the data, at least one.
 
@@ -254,7 +264,7 @@ def integer_sqnr_db_approx(bit_width: int, crest_factor: float) -> float:
     Raises
     ------
     ValueError
-        If ``bit_width`` is below two or ``crest_factor`` below one.
+        If ``bit_width`` is out of range or ``crest_factor`` below one.
 
     Notes
     -----
@@ -265,11 +275,10 @@ def integer_sqnr_db_approx(bit_width: int, crest_factor: float) -> float:
 
     Limits: grows by 6.02 dB per bit; each doubling of the crest factor costs one bit.
     """
-    if bit_width < 2:
-        raise fail("bit_width", "at least 2", bit_width)
+    bits = check_integer("bit_width", bit_width, minimum=2, maximum=64)
     if check_positive("crest_factor", crest_factor) < 1:
         raise fail("crest_factor", "at least 1, as a maximum over a root mean square", crest_factor)
-    steps = 2.0 ** (bit_width - 1) - 1
+    steps = 2.0 ** (bits - 1) - 1
     return 20 * math.log10(steps) + 10 * math.log10(12) - 20 * math.log10(crest_factor)
 
 
@@ -314,8 +323,7 @@ def grid_error_power(step_size: float, source: Source, *, offset: float = 0.0) -
     step_size : float
         Step :math:`\Delta`, above zero.
     source : Source
-        Gaussian, Laplace or Student-t law of :math:`X`; the series of a uniform law converges too
-        slowly, use a finite quantizer for it.
+        Law of :math:`X`; Student's t with at most 300 degrees of freedom.
     offset : float
         One of the levels :math:`o`.
 
@@ -327,7 +335,8 @@ def grid_error_power(step_size: float, source: Source, *, offset: float = 0.0) -
     Raises
     ------
     ValueError
-        If the step is not above zero or the source is uniform.
+        If the step is not above zero, the offset not finite, the source a t law of more than 300
+        degrees of freedom, or a uniform law spans more than 2**22 steps.
 
     Notes
     -----
@@ -339,7 +348,12 @@ def grid_error_power(step_size: float, source: Source, *, offset: float = 0.0) -
 
     with :math:`\varphi` the characteristic function of the standardized source.
 
-    Accuracy: absolute error below ``1e-14 * step_size**2`` for ``step_size <= 20 * std``.
+    The series is summed for steps up to 20 standard deviations. For larger ones and for a uniform
+    source the cells themselves are summed, a thousand on either side of the mean.
+
+    Accuracy: absolute error below ``1e-14 * step_size**2`` for ``step_size <= 20 * std``; beyond,
+    what a thousand cells on either side leave out, below ``1e-9 * step_size**2`` for Student's t
+    with at least 2.2 degrees of freedom and nothing for the others.
 
     Limits: ``step_size**2 / 12`` for a fine grid; the variance for a coarse grid with a level at
     the mean.
@@ -348,6 +362,8 @@ def grid_error_power(step_size: float, source: Source, *, offset: float = 0.0) -
     ----------
     [SripadSnyder1977]_, [WidrowKollar2008]_
     """
+    if _is_summed(step_size, source, offset):
+        return _grid_cells(step_size, source, offset)[0]
     k, phase, t = _series(step_size, source, offset)
     terms = (-1.0) ** k / k**2 * source.characteristic_function(t)[0] * np.cos(phase)
     # Small terms first, so that their sum is not lost.
@@ -362,7 +378,7 @@ def grid_input_error_covariance(step_size: float, source: Source, *, offset: flo
     step_size : float
         Step :math:`\Delta`, above zero.
     source : Source
-        Gaussian, Laplace or Student-t law.
+        Law of :math:`X`; Student's t with at most 300 degrees of freedom.
     offset : float
         One of the levels :math:`o`.
 
@@ -374,7 +390,8 @@ def grid_input_error_covariance(step_size: float, source: Source, *, offset: flo
     Raises
     ------
     ValueError
-        If the step is not above zero or the source is uniform.
+        If the step is not above zero, the offset not finite, the source a t law of more than 300
+        degrees of freedom, or a uniform law spans more than 2**22 steps.
 
     Notes
     -----
@@ -389,6 +406,8 @@ def grid_input_error_covariance(step_size: float, source: Source, *, offset: flo
 
     Limits: zero for a fine grid; minus the variance for a coarse grid with a level at the mean.
     """
+    if _is_summed(step_size, source, offset):
+        return _grid_cells(step_size, source, offset)[1]
     k, phase, t = _series(step_size, source, offset)
     terms = (-1.0) ** k / k * source.characteristic_function(t)[1] * np.cos(phase)
     return float(-step_size * source.std / math.pi * terms[::-1].sum())
@@ -407,6 +426,7 @@ def cell_edges(quantizer: Quantizer) -> tuple[FloatArray, FloatArray]:
     tuple of numpy.ndarray
         Two arrays of shape ``(num_levels,)``.
     """
+    check_instance("quantizer", quantizer, ScalarQuantizer, UniformQuantizer)
     thresholds = quantizer.thresholds
     return (
         np.concatenate([[-np.inf], thresholds]),
@@ -432,14 +452,17 @@ def granular_range(quantizer: Quantizer) -> tuple[float, float]:
     ValueError
         If the quantizer has a single level or the infinite grid.
     """
+    check_instance("quantizer", quantizer, ScalarQuantizer, UniformQuantizer)
     if quantizer.num_levels < 2:
         raise fail("quantizer", "of at least two levels to have a granular range", quantizer)
     thresholds = quantizer.thresholds
     if isinstance(quantizer, UniformQuantizer):
         step = quantizer.step_size
         return float(thresholds[0]) - step, float(thresholds[-1]) + step
-    levels = quantizer.levels
-    return float(2 * levels[0] - thresholds[0]), float(2 * levels[-1] - thresholds[-1])
+    low, high = float(quantizer.levels[0]), float(quantizer.levels[-1])
+    first, last = float(thresholds[0]), float(thresholds[-1])
+    # A threshold may lie beyond its level; the range then ends there, and not among inner cells.
+    return min(2 * low - first, first), max(2 * high - last, last)
 
 
 def _nearest_offset(quantizer: UniformQuantizer) -> float:
@@ -449,12 +472,35 @@ def _nearest_offset(quantizer: UniformQuantizer) -> float:
     return quantizer.offset
 
 
+def _is_summed(step_size: float, source: Source, offset: float) -> bool:
+    """Whether cells are summed instead of the series, after a check of the arguments."""
+    step = check_positive("step_size", step_size)
+    check_finite("offset", offset)
+    check_instance("source", source, Source)
+    if isinstance(source, StudentT) and source.df > MAX_SERIES_DF:
+        raise fail("source", f"of at most {MAX_SERIES_DF} degrees of freedom", source)
+    return isinstance(source, Uniform) or step > COARSE_STEP * source.std
+
+
+def _grid_cells(step_size: float, source: Source, offset: float) -> tuple[float, float]:
+    """Error power and covariance of input and error, summed over the cells near the mean."""
+    center = round((source.mean - offset) / step_size)
+    reach = NUM_GRID_CELLS
+    if isinstance(source, Uniform):
+        reach = math.ceil(source.support_std * source.std / step_size) + 1
+        if reach > MAX_UNIFORM_CELLS:
+            raise fail("step_size", f"at least the width over {2 * MAX_UNIFORM_CELLS}", step_size)
+    levels = offset + step_size * np.arange(center - reach, center + reach + 1.0)
+    half = 0.5 * step_size
+    _, first, second = cell_moments(source, levels - half, levels + half, levels)
+    covariance = -second.sum() - ((levels - source.mean) * first).sum()
+    return float(second.sum()), float(covariance)
+
+
 def _series(
     step_size: float, source: Source, offset: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Index, phase and frequency of the terms of the Fourier series."""
-    if isinstance(source, Uniform):
-        raise fail("source", "Gaussian, Laplace or StudentT on the infinite grid", source)
-    base = 2 * math.pi / check_positive("step_size", step_size)
+    base = 2 * math.pi / step_size
     k = np.arange(1.0, NUM_SERIES_TERMS + 1)
     return k, k * base * (source.mean - offset), k * base * source.std

@@ -10,6 +10,7 @@ from qtheory._checks import (
     as_float_array,
     check_choice,
     check_generator,
+    check_instance,
     check_integer,
     check_positive,
     fail,
@@ -91,7 +92,8 @@ def dithered_quantize(
     Raises
     ------
     ValueError
-        If ``dither`` is no :class:`Dither` or ``rng`` no generator.
+        If ``dither`` is no :class:`Dither`, ``rng`` no generator, or ``quantizer`` no
+        :class:`UniformQuantizer` of deterministic rounding.
 
     Notes
     -----
@@ -99,6 +101,9 @@ def dithered_quantize(
     """
     array = as_float_array("x", x)
     check_choice("dither", dither, list(Dither))
+    check_instance("quantizer", quantizer, UniformQuantizer)
+    if quantizer.round_mode is RoundMode.STOCHASTIC:
+        raise fail("quantizer", "of deterministic rounding when dithered", quantizer.round_mode)
     generator = check_generator("rng", rng)
     noise = generator.random(array.shape) - 0.5
     if dither is Dither.TRIANGULAR:
@@ -132,7 +137,8 @@ def dither_error_moments(
     Raises
     ------
     ValueError
-        If ``step_size`` is not above zero or ``dither`` no :class:`Dither`.
+        If ``x`` is not finite or beyond 2**52 steps, ``step_size`` not above zero or ``dither`` no
+        :class:`Dither`.
 
     Notes
     -----
@@ -151,7 +157,7 @@ def dither_error_moments(
     """
     step = check_positive("step_size", step_size)
     check_choice("dither", dither, list(Dither))
-    position = as_float_array("x", x).astype(np.float64) / step
+    position = _position(x, step)
     fraction = position - np.floor(position)
     if subtractive:
         var = np.full_like(position, 1 / 12)
@@ -159,7 +165,8 @@ def dither_error_moments(
         var = fraction * (1 - fraction)
     else:
         var = np.full_like(position, 1 / 4)
-    return ErrorMoments(mean=np.zeros_like(position), var=step**2 * var)
+    nothing = 0.0 * position  # NaN where the input is
+    return ErrorMoments(mean=nothing, var=step**2 * var + nothing)
 
 
 def rounding_error_moments(
@@ -190,8 +197,8 @@ def rounding_error_moments(
     Raises
     ------
     ValueError
-        If ``step_size`` is not above zero, ``mode`` no :class:`RoundMode`, or ``num_random_bits``
-        out of range or given for a deterministic mode.
+        If ``x`` is not finite or beyond 2**52 steps, ``step_size`` not above zero, ``mode`` no
+        :class:`RoundMode`, or ``num_random_bits`` out of range or given for a deterministic mode.
 
     Notes
     -----
@@ -205,7 +212,7 @@ def rounding_error_moments(
     """
     step = check_positive("step_size", step_size)
     check_choice("mode", mode, list(RoundMode))
-    position = as_float_array("x", x).astype(np.float64) / step
+    position = _position(x, step)
     if mode is not RoundMode.STOCHASTIC:
         if num_random_bits is not None:
             raise fail("num_random_bits", f"left out for {mode}", num_random_bits)
@@ -217,3 +224,11 @@ def rounding_error_moments(
         bits = check_integer("num_random_bits", num_random_bits, minimum=1, maximum=MAX_RANDOM_BITS)
         up = np.floor(fraction * 2.0**bits + 0.5) * 2.0**-bits
     return ErrorMoments(mean=step * (up - fraction), var=step**2 * up * (1 - up))
+
+
+def _position(x: ArrayLike, step: float) -> FloatArray:
+    """Return inputs in steps, which must be small enough to have a fraction."""
+    array = as_float_array("x", x).astype(np.float64)
+    if not (np.abs(array[~np.isnan(array)]) < step * 2.0**52).all():
+        raise fail("x", "finite and within 2**52 steps of zero", x)
+    return np.asarray(array / step)

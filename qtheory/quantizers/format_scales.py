@@ -228,6 +228,8 @@ def max_scale(x: ArrayLike, fmt: ElementFormat) -> float:
     peak = float(np.max(np.abs(_check_data(x))))
     if peak == 0.0:
         raise fail("x", "nonzero somewhere", "zeros")
+    if peak / fmt.max_value == 0.0:
+        raise fail("x", "large enough for a scale above zero", peak)
     return peak / fmt.max_value
 
 
@@ -283,11 +285,15 @@ def mse_scale(
     0.5
     """
     array = _check_data(x)
+    max_scale(array, fmt)  # refuses data without a scale
+    # A power of two changes no rounding; with it no square overflows or vanishes.
+    exponent = math.frexp(float(np.abs(array).max()))[1]
+    array = np.ldexp(array, -exponent)
     largest = max_scale(array, fmt)
     count = check_integer("candidates_per_octave", candidates_per_octave, minimum=1)
     octaves = math.log2(4.0 * float(crest_factor(array)))
     if power_of_two:
-        top = math.ceil(math.log2(largest)) + 1
+        top = math.floor(math.log2(largest)) + 1
         steps = range(top, top - math.ceil(octaves) - 2, -1)
         candidates = [math.ldexp(1.0, step) for step in steps]
     else:
@@ -295,7 +301,7 @@ def mse_scale(
         steps = range(count, -math.ceil(octaves * count) - 1, -1)
         candidates = [largest * 2.0 ** (step / count) for step in steps]
     errors = [float(np.mean((round_with_scale(array, fmt, s) - array) ** 2)) for s in candidates]
-    return candidates[int(np.argmin(errors))]
+    return math.ldexp(candidates[int(np.argmin(errors))], exponent)
 
 
 def _check_data(x: ArrayLike) -> NDArray[np.float64]:

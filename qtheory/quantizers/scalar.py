@@ -185,7 +185,7 @@ class UniformQuantizer:
               \operatorname{round}\bigl((x - o)/\Delta\bigr), c_{\min}, c_{\max}\Bigr)
 
     Infinities go to the outer levels of a finite quantizer and stay infinite on the infinite grid;
-    NaN stays NaN.
+    NaN stays NaN. On the infinite grid, numbers of 2**53 steps or more stay as they are.
     """
 
     step_size: float
@@ -204,7 +204,20 @@ class UniformQuantizer:
             raise fail("code_min", "given together with `code_max` or not at all", self.code_min)
         if self.code_min is not None and self.code_max is not None:
             low = check_integer("code_min", self.code_min, minimum=-MAX_CODE, maximum=MAX_CODE)
-            check_integer("code_max", self.code_max, minimum=low, maximum=MAX_CODE)
+            high = check_integer("code_max", self.code_max, minimum=low, maximum=MAX_CODE)
+            self._check_levels(low, high)
+
+    def _check_levels(self, low: int, high: int) -> None:
+        """Outer levels must be finite, and a step must move the offset."""
+        ends = [
+            self.offset + self.step_size * (code + reach)
+            for code in (low, high)
+            for reach in (-1, 1)
+        ]
+        if not np.isfinite(ends).all():
+            raise fail("step_size", "small enough for finite levels", self.step_size)
+        if self.offset + self.step_size == self.offset:
+            raise fail("offset", "small enough to be told from its neighbors", self.offset)
 
     @property
     def is_finite(self) -> bool:
@@ -256,8 +269,8 @@ class UniformQuantizer:
         Raises
         ------
         ValueError
-            If a number has no code: NaN, or on the infinite grid a magnitude of 2**53 steps or
-            more.
+            If a number has no code: NaN, or on the infinite grid a magnitude of more than
+            2**53 steps.
         """
         codes = self._round(as_float_array("x", x), rng)
         if np.isnan(codes).any():
@@ -305,11 +318,17 @@ class UniformQuantizer:
             Levels, same shape; float32 stays float32. NaN stays NaN.
         """
         array = as_float_array("x", x)
-        return np.asarray(self.offset + self.step_size * self._round(array, rng), array.dtype)
+        codes = self._round(array, rng)
+        with np.errstate(over="ignore"):
+            output = self.offset + self.step_size * codes
+        # Farther out than float64 resolves the grid, a number is its own neighbor.
+        output = np.where(np.abs(codes) >= MAX_CODE, array, output)
+        return np.asarray(output, dtype=array.dtype)
 
     def _round(self, x: NDArray[np.floating], rng: np.random.Generator | None) -> FloatArray:
         """Code of each number as a float; float32 data is divided in float64 to keep ties right."""
-        codes = (x.astype(np.float64) - self.offset) / self.step_size
+        with np.errstate(over="ignore"):  # an infinite code is clipped, or passed by __call__
+            codes = (x.astype(np.float64) - self.offset) / self.step_size
         codes = np.asarray(round_to_integer(codes, self.round_mode, rng=rng), dtype=np.float64)
         return np.clip(codes, *self._code_range()) if self.is_finite else codes
 
@@ -570,7 +589,7 @@ def _increasing(name: str, values: ArrayLike) -> FloatArray:
         raise fail(name, "one-dimensional", f"shape {array.shape}")
     if not np.isfinite(array).all():
         raise fail(name, "finite", values)
-    if (np.diff(array) <= 0).any():
+    if (array[1:] <= array[:-1]).any():
         raise fail(name, "strictly increasing", values)
     array.flags.writeable = False
     return array

@@ -19,11 +19,17 @@ __all__ = ["Gaussian", "Laplace", "Source", "StudentT", "Uniform"]
 
 FloatArray = NDArray[np.float64]
 
+MIN_STD, MAX_STD = 1e-140, 1e140
+"""Range of standard deviations whose squares are normal float64 numbers."""
+
 TAIL_NODES = 24
 """Nodes per panel of the rule for tails."""
 
 TAIL_BREAKS = (-1.0, -2 / 3, 0.0, 1.0)
 """Panels of the rule for a Gaussian tail, shorter where the density is large."""
+
+BESSEL_END = 1e4
+"""Argument from which on exp(-s) times any power in use is zero in float64."""
 
 MAPPED_NODES = 80
 """Nodes of the rule for a t tail, on the unit interval that it is mapped to."""
@@ -38,7 +44,7 @@ class Source(ABC):
     mean : float
         Mean, finite.
     std : float
-        Standard deviation, above zero.
+        Standard deviation, from 1e-140 to 1e140.
     """
 
     mean: float = 0.0
@@ -48,6 +54,8 @@ class Source(ABC):
         """Check the arguments."""
         object.__setattr__(self, "mean", check_finite("mean", self.mean))
         object.__setattr__(self, "std", check_positive("std", self.std))
+        if not MIN_STD <= self.std <= MAX_STD:
+            raise fail("std", f"from {MIN_STD:g} to {MAX_STD:g}, to be squared", self.std)
 
     @property
     def var(self) -> float:
@@ -235,7 +243,8 @@ class Gaussian(Source):
 
     def standard_pdf(self, z: FloatArray) -> FloatArray:
         """Density of Z."""
-        return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
     def tail_moments(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Tail moments; ``u**2 f = f - (u f)'`` gives the second."""
@@ -524,7 +533,7 @@ class StudentT(Source):
 
     def characteristic_function(self, t: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Characteristic function of Z and its derivative, through Bessel functions K."""
-        half, s = 0.5 * self.df, t * math.sqrt(self.df - 2)
+        half, s = 0.5 * self.df, np.minimum(t * math.sqrt(self.df - 2), BESSEL_END)
         # exp(-s) is taken out of the Bessel functions so that they do not underflow early.
         front = np.exp(half * np.log(s) - s - special.gammaln(half) - (half - 1) * math.log(2))
         value = front * special.kve(half, s)

@@ -115,3 +115,10 @@ def test_samples_of_estimates_are_flattened_copies():
     samples = np.arange(6.0).reshape(2, 3)
     Estimate.from_samples(samples)
     assert_allclose(samples, np.arange(6.0).reshape(2, 3), rtol=0)
+
+
+def test_impossible_estimates_are_refused():
+    with pytest.raises(ValueError, match=r"`std_error` must be not below zero, got -1\.0"):
+        Estimate(0.0, -1.0, 10)
+    with pytest.raises(ValueError, match="`num_samples` must be an integer of at least 2, got 1"):
+        Estimate(0.0, 1.0, 1)

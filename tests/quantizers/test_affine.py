@@ -85,6 +85,12 @@ def test_zeros_and_denormal_ranges_get_scale_one(symmetric):
     assert_array_equal(quantizer([[0.0, 0.0], [0.0, 0.0]]), np.zeros((2, 2)))
 
 
+def test_huge_ranges_do_not_overflow():
+    quantizer = design_minmax([1e308, -1e308], 8, symmetric=False)
+    assert_allclose(quantizer([1e308, -1e308]), [1e308, -1e308], rtol=0.01)
+    assert_array_equal(AffineQuantizer(1e-3, code_min=-2, code_max=2)([1e308]), [2e-3])
+
+
 def test_shapes_of_scales():
     x = np.ones((4, 6))
     assert design_minmax(x, 8).scale.shape == ()
@@ -99,6 +105,7 @@ def test_shapes_of_scales():
         ({"scale": 0.0}, "`scale` must be finite and above zero"),
         ({"scale": [1.0, -1.0], "axis": 0}, "`scale` must be finite and above zero"),
         ({"scale": [1.0, NAN], "axis": 0}, "`scale` must be finite and above zero"),
+        ({"scale": [], "axis": 0}, "`scale` must be an array with at least one element"),
         ({"scale": [1.0]}, "`scale` must be a scalar without `axis`, got 'shape \\(1,\\)'"),
         ({"scale": 1.0, "axis": 0}, "`scale` must be one-dimensional with `axis`"),
         ({"group_size": 2}, "`axis` must be given with `group_size`, got None"),

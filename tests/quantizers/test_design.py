@@ -267,6 +267,20 @@ def exact_step_slope(step, num_levels):
 
 
 @pytest.mark.theory_vs_sim
+@pytest.mark.parametrize("df", [2.05, 2.2, 3.0, 5.0])
+@pytest.mark.parametrize("num_levels", [2, 255, 1024])
+def test_best_step_of_heavy_tails_is_a_minimum(df, num_levels):
+    source = StudentT(df=df)
+    best = design_uniform(num_levels, source)
+    half = 0.5 * (num_levels - 1)
+    others = [
+        distortion(ScalarQuantizer(f * best.step_size * (np.arange(num_levels) - half)), source)
+        for f in (0.5, 0.9, 0.99, 1.01, 1.1, 2.0)
+    ]
+    assert min(others) >= distortion(best, source)
+
+
+@pytest.mark.theory_vs_sim
 @every_source
 @pytest.mark.parametrize("num_levels", [4, 9])
 def test_best_step_agrees_with_a_general_minimizer(source, num_levels):

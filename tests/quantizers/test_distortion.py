@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from strategies import scalar_quantizers, sources, uniform_quantizers
 
 from qtheory.quantizers import (
+    AffineQuantizer,
     Gaussian,
     Laplace,
     RoundMode,
@@ -164,14 +165,36 @@ def test_messages():
     floor = infinite_grid(1.0, round_mode=RoundMode.FLOOR)
     with pytest.raises(ValueError, match="`round_mode` must be to nearest on the infinite grid"):
         distortion(floor, Gaussian())
-    with pytest.raises(ValueError, match="`source` must be Gaussian, Laplace or StudentT"):
-        grid_error_power(1.0, Uniform())
+    with pytest.raises(ValueError, match="`source` must be of at most 300 degrees of freedom"):
+        grid_error_power(1.0, StudentT(df=301.0))
+    with pytest.raises(ValueError, match="`step_size` must be at least the width over 4194304"):
+        grid_error_power(1e-9, Uniform())
+    with pytest.raises(ValueError, match="`offset` must be finite, got nan"):
+        grid_error_power(1.0, Gaussian(), offset=math.nan)
+    affine = AffineQuantizer(1.0, code_min=-2, code_max=2)
+    with pytest.raises(ValueError, match="`quantizer` must be ScalarQuantizer or UniformQuantizer"):
+        distortion(affine, Gaussian())
+    with pytest.raises(ValueError, match="`source` must be Source, got None"):
+        distortion(sign(), None)
     with pytest.raises(ValueError, match="`step_size` must be finite and above zero"):
         grid_error_power(0.0, Gaussian())
-    with pytest.raises(ValueError, match="`bit_width` must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="`bit_width` must be an integer of at least 2, got 1"):
         integer_sqnr_db_approx(1, 3.0)
+    with pytest.raises(ValueError, match=r"`bit_width` must be an integer, got 2\.5"):
+        integer_sqnr_db_approx(2.5, 3.0)
     with pytest.raises(ValueError, match="`crest_factor` must be at least 1, as a maximum"):
         integer_sqnr_db_approx(8, 0.5)
+
+
+@pytest.mark.parametrize("function", [distortion, granular_distortion, input_error_covariance])
+def test_levels_out_of_reach_are_refused(function):
+    with pytest.raises(ValueError, match=r"`levels` must be within 1e\+100 standard deviations"):
+        function(ScalarQuantizer([-1e308, 1e308]), Gaussian())
+
+
+def test_thresholds_out_of_reach_are_as_good_as_infinite():
+    far = ScalarQuantizer([-1.0, 0.0, 1.0], [-1e250, 1e250])
+    assert distortion(far, Gaussian()) == distortion(ScalarQuantizer([0.0]), Gaussian())
 
 
 @pytest.mark.parametrize("source", LIGHT_TAILED, ids=str)
@@ -227,6 +250,56 @@ def test_distortion_is_positive_and_covariance_is_bounded(quantizer, source):
     assert abs(input_error_covariance(quantizer, source)) <= source.std * math.sqrt(lost) * (
         1 + 1e-9
     )
+
+
+@pytest.mark.property
+@given(quantizer=scalar_quantizers(), source=sources(), data=st.data())
+def test_parts_add_up_for_any_thresholds(quantizer, source, data):
+    size = quantizer.num_levels - 1
+    moves = data.draw(st.lists(st.floats(-1e3, 1e3), min_size=size, max_size=size, unique=True))
+    two = ScalarQuantizer(
+        np.append(quantizer.levels, quantizer.levels[-1] + 1.0),
+        np.sort(np.append(moves, 1e3 + 1.0)),
+    )
+    total = granular_distortion(two, source) + overload_distortion(two, source)
+    assert total == pytest.approx(distortion(two, source), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("threshold", [1.5, 3.0])
+def test_parts_add_up_when_a_threshold_is_beyond_its_level(threshold):
+    quantizer = ternary(1.0, threshold=threshold)
+    total = granular_distortion(quantizer, Gaussian()) + overload_distortion(quantizer, Gaussian())
+    assert total == pytest.approx(distortion(quantizer, Gaussian()), rel=1e-13, abs=0)
+
+
+@pytest.mark.parametrize("source", [Gaussian(), Laplace(), StudentT(df=3.0), StudentT(df=300.0)])
+@pytest.mark.parametrize("step", [1e-4, 1e-2])
+def test_fine_grids_lose_a_twelfth(source, step):
+    # The kink of the Laplace density leaves a relative deviation of 0.058 squared steps.
+    assert grid_error_power(step, source) == pytest.approx(step**2 / 12, rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize("source", [Gaussian(), Laplace(), Uniform()])
+def test_very_coarse_grids_lose_the_variance(source):
+    assert grid_error_power(1e6, source) == pytest.approx(1.0, rel=1e-12, abs=0)
+    assert grid_input_error_covariance(1e6, source) == pytest.approx(-1.0, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("source", [Gaussian(), Laplace(), StudentT(df=5.0)])
+def test_cells_take_over_from_the_series_without_a_jump(source):
+    below, above = grid_error_power(20.0, source), grid_error_power(20.0 * (1 + 1e-12), source)
+    assert below == pytest.approx(above, abs=1e-9)
+
+
+def test_uniform_source_on_the_infinite_grid():
+    source = Uniform.on(-1.0, 1.0)
+    assert grid_error_power(0.5, source, offset=0.25) == pytest.approx(0.25 / 12, rel=1e-13, abs=0)
+
+
+@pytest.mark.parametrize("mode", [RoundMode.FLOOR, RoundMode.STOCHASTIC])
+def test_high_resolution_on_the_grid_is_for_nearest_rounding(mode):
+    with pytest.raises(ValueError, match="`round_mode` must be to nearest on the infinite grid"):
+        high_resolution_distortion(infinite_grid(1.0, round_mode=mode), Gaussian())
 
 
 # --- Theory against reference and simulation ---------------------------------------------------

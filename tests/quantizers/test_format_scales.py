@@ -201,3 +201,16 @@ def test_mse_scale_finds_the_step_of_max_for_a_gaussian():
     # minimum: two candidates to each side differ from it by less than the sample can tell.
     x = np.random.default_rng(34).standard_normal(200_000)
     assert_allclose(mse_scale(x, INT4), 0.3534, rtol=0.05)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e300])
+def test_best_scale_follows_very_small_and_very_large_data(size):
+    x = np.array([1.0, 1.7, 5.3, 0.2, 3.9])
+    expected = size * mse_scale(x, FP4_E2M1)
+    # Rounding the data moves the scale of its peak by one unit in the last place or two.
+    assert mse_scale(size * x, FP4_E2M1) == pytest.approx(expected, rel=1e-15, abs=0)
+
+
+def test_data_too_small_for_a_scale_is_refused():
+    with pytest.raises(ValueError, match="`x` must be large enough for a scale above zero"):
+        max_scale([5e-324], FP8_E4M3)

@@ -196,6 +196,15 @@ def test_messages_of_scalar_quantizer(arguments, message):
             lambda: UniformQuantizer(1.0, code_min=0.5, code_max=2),
             "`code_min` must be an integer, got 0.5",
         ),
+        (
+            lambda: UniformQuantizer(1e308, code_min=-3, code_max=3),
+            "`step_size` must be small enough for finite levels",
+        ),
+        (
+            lambda: UniformQuantizer(1.0, offset=1e300, code_min=-3, code_max=3),
+            "`offset` must be small enough to be told from its neighbors",
+        ),
+        (lambda: UniformQuantizer(10**400), "`step_size` must be a real number"),
         (lambda: UniformQuantizer(1.0, round_mode="even"), "`round_mode` must be one of"),
         (lambda: uniform_midtread(step_size=1.0), "`num_levels` must be given, or else"),
         (lambda: uniform_midtread(4, bit_width=2, step_size=1.0), "`num_levels` must be given"),

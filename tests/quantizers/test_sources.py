@@ -62,6 +62,7 @@ def test_only_the_t_law_is_not_log_concave():
         (lambda: Gaussian(math.nan), "`mean` must be finite, got nan"),
         (lambda: Gaussian(0.0, 0.0), "`std` must be finite and above zero, got 0.0"),
         (lambda: Laplace(std=-1.0), "`std` must be finite and above zero, got -1.0"),
+        (lambda: Gaussian(std=1e-200), "`std` must be from 1e-140 to 1e\\+140, to be squared"),
         (lambda: StudentT(df=2.0), "`df` must be above two for the variance to exist, got 2.0"),
         (lambda: StudentT(df=math.inf), "`df` must be finite and above zero, got inf"),
         (lambda: Uniform.on(1.0, 1.0), "`high` must be above `low` 1.0, got 1.0"),
