@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, optimize
 
-from qtheory._checks import check_integer, check_positive
+from qtheory._checks import check_integer, check_positive, fail
 from qtheory.errors import ConvergenceError
 from qtheory.quantizers.cells import cell_moments
 from qtheory.quantizers.distortion import cell_edges, distortion
@@ -406,18 +406,22 @@ def design_entropy_constrained(
     Returns
     -------
     EntropyConstrainedResult
-        A stationary point of :math:`D + \lambda H`, symmetric about the mean. For a
-        price so high that one level is best, the quantizer has that level, rate zero and the
-        variance as distortion.
+        A stationary point of :math:`D + \lambda H`, symmetric about the mean: the better of one
+        with a level and one with a threshold there. For a price so high that one level is best,
+        the quantizer has that level, rate zero and the variance as distortion.
 
     Raises
     ------
     ValueError
-        If an argument is not above zero.
+        If an argument is not above zero, or the price so low that more than 65536 levels would be
+        needed.
 
     Notes
     -----
     Book: ch01-entropy-constrained.
+
+    Limits: a light tail takes a few Newton steps; a heavy tail at a low price may take thousands of
+    alternations and some ten seconds, or stop at ``max_iter``, which the result tells.
 
     Algorithm: Newton steps on the thresholds where they lower the largest violation, and steps of
     the alternation of Chou, Lookabaugh and Gray elsewhere: 1. code lengths
@@ -433,17 +437,10 @@ def design_entropy_constrained(
     limit = check_positive("tol", tol)
     price = check_positive("lagrange", lagrange) / source.var
     problem = _EntropyProblem(replace(source, mean=0.0, std=1.0), price, limit)
-    thresholds = problem.start()
-    moved, num_iter, last = math.inf, 0, check_integer("max_iter", max_iter, minimum=1)
-    while moved > limit and num_iter < last:
-        num_iter += 1
-        new = problem.newton(thresholds)
-        if new is None:
-            new = problem.alternate(thresholds)
-        # A shift of all thresholds changes the cost so little that rounding errors would drift.
-        new = 0.5 * (new - new[::-1])
-        moved = problem.move(thresholds, new)
-        thresholds = new
+    last = check_integer("max_iter", max_iter, minimum=1)
+    # A level or a threshold at the mean: two families of which neither is always better.
+    runs = [problem.solve(problem.start(offset), last) for offset in (0.5, 0.0)]
+    thresholds, moved, num_iter = min(runs, key=lambda run: problem.objective(run[0]))
     if problem.objective(thresholds) > 1.0:  # what a single level at the mean costs
         thresholds = np.empty(0)
     levels = source.mean + source.std * problem.centroids(thresholds)[0]
@@ -564,17 +561,38 @@ class _EntropyProblem:
     price: float
     limit: float
 
-    def start(self) -> FloatArray:
-        """Thresholds of the best uniform grid at high rate, over the range that has probability."""
+    def start(self, offset: float) -> FloatArray:
+        """Thresholds of the best uniform grid at high rate, over the range that has probability.
+
+        The first threshold right of the mean is ``offset`` steps away; for zero it is at the mean.
+        """
         step = math.sqrt(6 * self.price / math.log(2))
         reach = float(self.source.quantile(1 - 1e-9))
-        right = step * (np.arange(math.ceil(max(min(reach, BODY) / step, 1.0))) + 0.5)
+        num_steps = math.ceil(max(min(reach, BODY) / step, 1.0))
+        if num_steps > MAX_DESIGN_LEVELS // 2:
+            raise fail("lagrange", f"large enough for {MAX_DESIGN_LEVELS} levels", self.price)
+        right = step * (np.arange(num_steps) + offset + (offset == 0.0))
         # In a heavy tail the best cells grow with the distance; equal ones would be far off.
         ratio = 1.0 + max(step / BODY, 0.2)
         count = math.ceil(max(math.log(reach / right[-1]) / math.log(ratio), 0.0))
         right = np.concatenate([right, right[-1] * ratio ** np.arange(1, count + 1)])
         right = right[right < self.source.support_std * (1 - 1e-9)]  # no cell without probability
-        return np.concatenate([-right[::-1], right])
+        center = np.zeros(1 if offset == 0.0 else 0)
+        return np.concatenate([-right[::-1], center, right])
+
+    def solve(self, thresholds: FloatArray, last: int) -> tuple[FloatArray, float, int]:
+        """Iterate from a start; return thresholds, size of the last move, iterations."""
+        moved, num_iter = math.inf, 0
+        while moved > self.limit and num_iter < last:
+            num_iter += 1
+            new = self.newton(thresholds)
+            if new is None:
+                new = self.alternate(thresholds)
+            # A shift of all thresholds changes the cost so little that rounding errors would drift.
+            new = 0.5 * (new - new[::-1])
+            moved = self.move(thresholds, new)
+            thresholds = new
+        return thresholds, moved, num_iter
 
     def move(self, old: FloatArray, new: FloatArray) -> float:
         """Largest move of a threshold, relative to one plus its size; infinite if one vanished."""

@@ -129,6 +129,21 @@ def test_newton_needs_few_iterations(source, num_levels):
     assert design_lloyd_max(num_levels, source).num_iter <= 15
 
 
+@pytest.mark.parametrize(("price", "num_levels"), [(0.5, 2), (0.1, 4), (0.3, 2)])
+def test_entropy_constrained_uniform_source_is_cut_in_equal_cells(price, num_levels):
+    result = design_entropy_constrained(Uniform(), lagrange=price)
+    counts = np.arange(1, 9)
+    costs = 1 / counts**2 + price * np.log2(counts)
+    assert counts[costs.argmin()] == num_levels
+    cost = result.distortion + price * result.rate_bits
+    assert cost == pytest.approx(costs.min(), rel=1e-9, abs=0)
+
+
+def test_a_price_of_too_many_levels_is_refused():
+    with pytest.raises(ValueError, match="`lagrange` must be large enough for 65536 levels"):
+        design_entropy_constrained(Gaussian(), lagrange=1e-12)
+
+
 def test_few_iterations_are_told():
     assert not design_lloyd_max(64, StudentT(df=3.0), max_iter=1).converged
     assert not design_entropy_constrained(Gaussian(), lagrange=0.1, max_iter=1).converged
