@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize
+from scipy import linalg
 
 from qtheory._checks import check_integer, check_positive, fail
 from qtheory.errors import ConvergenceError
@@ -161,6 +161,9 @@ def design_uniform(
     grid = _bracketing_grid(slope, count)
     values = np.array([slope(step) for step in grid])
     crossings = np.flatnonzero((values[:-1] > 0) & (values[1:] <= 0))
+    # Loading this solver takes as long as the rest of the package, and few callers need it.
+    from scipy import optimize
+
     steps = [
         optimize.brentq(slope, grid[i], grid[i + 1], xtol=1e-300, rtol=1e-15) for i in crossings
     ]
