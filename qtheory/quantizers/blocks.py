@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import as_float_array, check_choice, check_integer, fail
+from qtheory._checks import as_float_array, check_choice, check_instance, check_integer, fail
 from qtheory.quantizers.fixed_point import FixedPointFormat, decode_fixed, encode_fixed
 from qtheory.quantizers.float_rounding import decode, encode, round_to_format
 from qtheory.quantizers.format_scales import ElementFormat, round_elements
@@ -258,6 +258,7 @@ def quantize_blocks(
     >>> quantized.values, quantized.scales
     (array([ 6. ,  1. , -0.5]), array([1.]))
     """
+    check_instance("fmt", fmt, BlockFormat)
     array = as_float_array("x", x)
     axis = _check_axis(array, axis)
     blocks = _cut(array, fmt.block_size, axis)
@@ -309,6 +310,7 @@ def dequantize_blocks(quantized: QuantizedBlocks) -> NDArray[np.floating]:
     >>> dequantize_blocks(quantize_blocks([7.9, 1.2, -0.3], MXFP4))
     array([ 6. ,  1. , -0.5])
     """
+    check_instance("quantized", quantized, QuantizedBlocks)
     fmt = quantized.fmt
     if isinstance(fmt.element_format, FixedPointFormat):
         elements = decode_fixed(quantized.codes, fmt.element_format)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import as_float_array, check_choice, check_integer, fail
+from qtheory._checks import as_float_array, check_choice, check_instance, check_integer, fail
 from qtheory.quantizers.rounding import RoundMode, round_to_integer
 
 __all__ = ["FixedPointFormat", "decode_fixed", "encode_fixed", "round_to_fixed"]
@@ -189,6 +189,7 @@ def round_to_fixed(
     >>> round_to_fixed([0.3, 2.0, -2.25], fmt, overflow="wrap")
     array([ 0.25, -2.  ,  1.75])
     """
+    check_instance("fmt", fmt, FixedPointFormat)
     array = as_float_array("x", x)
     check_choice("overflow", overflow, ("saturate", "wrap"))
     if array.dtype == np.float32 and fmt.bit_width > 24:
@@ -252,6 +253,7 @@ def encode_fixed(
     >>> encode_fixed([0.3, 1.9, -5.0], FixedPointFormat(integer_bits=1, fraction_bits=2))
     array([ 1,  7, -8])
     """
+    check_instance("fmt", fmt, FixedPointFormat)
     array = as_float_array("x", x).astype(np.float64)
     rounded = round_to_fixed(
         array,
@@ -297,6 +299,7 @@ def decode_fixed(codes: ArrayLike, fmt: FixedPointFormat) -> NDArray[np.float64]
     >>> decode_fixed([1, -8], FixedPointFormat(integer_bits=1, fraction_bits=2))
     array([ 0.25, -2.  ])
     """
+    check_instance("fmt", fmt, FixedPointFormat)
     array = np.asarray(codes)
     if array.dtype.kind not in "iu" and array.size:
         raise fail("codes", "integers", array.dtype)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import as_float_array, check_choice, check_generator, fail
+from qtheory._checks import as_float_array, check_choice, check_generator, check_instance, fail
 from qtheory.quantizers._kernels import (
     MODE_NUMBERS,
     RoundingLoop,
@@ -116,6 +116,7 @@ def round_to_format(
     >>> round_to_format([0.24, 0.25, 2.5, 2.6, 5.1, 100.0], FP4_E2M1)
     array([0., 0., 2., 3., 6., 6.])
     """
+    check_instance("fmt", fmt, FloatFormat, PowerOfTwoFormat)
     array = as_float_array("x", x)
     check_choice("round_mode", round_mode, list(RoundMode))
     check_choice("backend", backend, ("auto", "numpy", "numba"))
@@ -192,6 +193,7 @@ def encode(
     >>> [hex(code) for code in encode([1.0, -448.0], FP8_E4M3)]
     ['0x38', '0xfe']
     """
+    check_instance("fmt", fmt, FloatFormat, PowerOfTwoFormat)
     rounded = round_to_format(
         x, fmt, round_mode=round_mode, rng=rng, num_random_bits=num_random_bits
     ).astype(np.float64)
@@ -247,6 +249,7 @@ def decode(
     >>> decode([0x38, 0xFE, 0x7F], FP8_E4M3)
     array([   1., -448.,   nan])
     """
+    check_instance("fmt", fmt, FloatFormat, PowerOfTwoFormat)
     check_choice("dtype", dtype, (np.float32, np.float64))
     code = _check_codes(codes, fmt.bit_width)
     if isinstance(fmt, PowerOfTwoFormat):

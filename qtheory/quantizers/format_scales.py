@@ -5,7 +5,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import as_float_array, check_integer, check_nonempty, check_positive, fail
+from qtheory._checks import (
+    as_float_array,
+    check_instance,
+    check_integer,
+    check_nonempty,
+    check_positive,
+    fail,
+)
 from qtheory.quantizers.fixed_point import FixedPointFormat, round_to_fixed
 from qtheory.quantizers.float_rounding import round_to_format
 from qtheory.quantizers.formats import FloatFormat
@@ -94,6 +101,7 @@ def format_quantizer(fmt: ElementFormat, *, scale: float = 1.0) -> ScalarQuantiz
     >>> format_quantizer(FP4_E2M1, scale=2.0)([0.4, 5.1, 99.0])
     array([ 0.,  6., 12.])
     """
+    check_instance("fmt", fmt, FloatFormat, FixedPointFormat)
     return ScalarQuantizer(fmt.values() * check_positive("scale", scale))
 
 
@@ -147,6 +155,7 @@ def round_with_scale(
     >>> round_with_scale([0.3, 0.7, 10.0], FP4_E2M1, 0.25)
     array([0.25, 0.75, 1.5 ])
     """
+    check_instance("fmt", fmt, FloatFormat, FixedPointFormat)
     array = as_float_array("x", x).astype(np.float64)
     factor = np.asarray(scale, dtype=np.float64)
     if not (np.isfinite(factor) & (factor > 0)).all():
@@ -225,6 +234,7 @@ def max_scale(x: ArrayLike, fmt: ElementFormat) -> float:
     >>> max_scale([0.1, -3.0], FP4_E2M1)
     0.5
     """
+    check_instance("fmt", fmt, FloatFormat, FixedPointFormat)
     peak = float(np.max(np.abs(_check_data(x))))
     if peak == 0.0:
         raise fail("x", "nonzero somewhere", "zeros")
