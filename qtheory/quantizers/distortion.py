@@ -147,6 +147,8 @@ def granular_distortion(quantizer: Quantizer, source: Source) -> float:
     -----
     Book: ch01-granular-overload.
 
+    Accuracy: relative error below 2e-13, that of the moments of the cells.
+
     Limits: tends to ``step_size**2 / 12`` times the probability of the granular range as the step
     shrinks.
     """
@@ -180,6 +182,8 @@ def overload_distortion(quantizer: Quantizer, source: Source) -> float:
     Notes
     -----
     Book: ch01-granular-overload.
+
+    Accuracy: relative error below 2e-13, that of the moments of the two outer parts.
     """
     low, high = granular_range(quantizer)
     lower, upper = np.array([-np.inf, high]), np.array([low, np.inf])

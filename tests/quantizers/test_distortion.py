@@ -265,6 +265,14 @@ def test_parts_add_up_for_any_thresholds(quantizer, source, data):
     assert total == pytest.approx(distortion(two, source), rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize("source", [Gaussian(), Laplace(), StudentT(df=5.0)], ids=str)
+def test_overload_part_agrees_with_40_digits(source):
+    quantizer = uniform_midtread(7, step_size=0.8)
+    end = 3.5 * 0.8
+    expected = 2 * exact_cell_moment(source, end, INF, 3 * 0.8, 2)
+    assert overload_distortion(quantizer, source) == pytest.approx(expected, rel=2e-13, abs=0)
+
+
 @pytest.mark.parametrize("threshold", [1.5, 3.0])
 def test_parts_add_up_when_a_threshold_is_beyond_its_level(threshold):
     quantizer = ternary(1.0, threshold=threshold)
