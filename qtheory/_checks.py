@@ -14,6 +14,7 @@ __all__ = [
     "check_generator",
     "check_instance",
     "check_integer",
+    "check_no_nan",
     "check_nonempty",
     "check_nonnegative",
     "check_positive",
@@ -94,6 +95,12 @@ def as_float_array(name: str, value: ArrayLike) -> NDArray[np.floating]:
     if array.dtype.kind not in "iuf" and not (array.dtype.kind == "b" or array.size == 0):
         raise fail(name, "real numbers", array.dtype)
     return array.astype(np.float64)
+
+
+def check_no_nan(name: str, array: NDArray[np.floating]) -> None:
+    """Refuse NaN in data to be encoded, since no code stands for it."""
+    if count := int(np.isnan(array).sum()):
+        raise fail(name, "free of NaN to be encoded", f"{count} NaN")
 
 
 def check_nonempty(name: str, array: NDArray[np.generic]) -> None:

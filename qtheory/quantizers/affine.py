@@ -10,6 +10,7 @@ from qtheory._checks import (
     as_float_array,
     check_choice,
     check_integer,
+    check_no_nan,
     check_nonempty,
     fail,
 )
@@ -121,8 +122,7 @@ class AffineQuantizer:
             If ``x`` contains NaN or has a shape that does not fit.
         """
         array = as_float_array("x", x)
-        if np.isnan(array).any():
-            raise fail("x", "free of NaN to be encoded", f"{int(np.isnan(array).sum())} NaN")
+        check_no_nan("x", array)
         return self._codes(array, rng).astype(np.int64)
 
     def decode(self, codes: ArrayLike) -> FloatArray:

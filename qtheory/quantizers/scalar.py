@@ -11,6 +11,7 @@ from qtheory._checks import (
     check_choice,
     check_finite,
     check_integer,
+    check_no_nan,
     check_positive,
     fail,
 )
@@ -114,8 +115,7 @@ class ScalarQuantizer:
             If ``x`` contains NaN, which no code stands for.
         """
         array = as_float_array("x", x)
-        if np.isnan(array).any():
-            raise fail("x", "free of NaN to be encoded", f"{int(np.isnan(array).sum())} NaN")
+        check_no_nan("x", array)
         return np.asarray(np.searchsorted(self.thresholds, array, side="right"), dtype=np.int64)
 
     def decode(self, codes: ArrayLike) -> FloatArray:
@@ -273,8 +273,7 @@ class UniformQuantizer:
             2**53 steps.
         """
         codes = self._round(as_float_array("x", x), rng)
-        if np.isnan(codes).any():
-            raise fail("x", "free of NaN to be encoded", f"{int(np.isnan(codes).sum())} NaN")
+        check_no_nan("x", codes)
         if codes.size and np.abs(codes).max() > MAX_CODE:
             raise fail("x", "within 2**53 steps of `offset`", float(np.abs(codes).max()))
         return codes.astype(np.int64)

@@ -222,7 +222,7 @@ class Gaussian(Source):
     mean : float
         Mean, finite.
     std : float
-        Standard deviation, above zero.
+        Standard deviation, from 1e-140 to 1e140.
 
     Examples
     --------
@@ -287,7 +287,7 @@ class Laplace(Source):
     mean : float
         Mean, finite.
     std : float
-        Standard deviation, above zero; the decay rate is ``sqrt(2) / std``.
+        Standard deviation, from 1e-140 to 1e140; the decay rate is ``sqrt(2) / std``.
     """
 
     @property
@@ -345,7 +345,7 @@ class Uniform(Source):
     mean : float
         Mean, finite.
     std : float
-        Standard deviation, above zero.
+        Standard deviation, from 1e-140 to 1e140.
 
     Examples
     --------
@@ -437,7 +437,7 @@ class StudentT(Source):
     mean : float
         Mean, finite.
     std : float
-        Standard deviation, above zero; not the scale parameter of the t density.
+        Standard deviation, from 1e-140 to 1e140; not the scale parameter of the t density.
     df : float
         Degrees of freedom :math:`\nu`, finite and above two so that the variance exists.
         By keyword, without default.
