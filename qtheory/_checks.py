@@ -89,7 +89,10 @@ def check_instance(name: str, value: object, *types: type) -> None:
 
 def as_float_array(name: str, value: ArrayLike) -> NDArray[np.floating]:
     """Return real data as an array, float32 and float64 as they are, all else as float64."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # nested sequences of unequal lengths
+        raise fail(name, "a regular array of real numbers", value) from None
     if array.dtype in (np.float32, np.float64):
         return array
     if array.dtype.kind not in "iuf" and not (array.dtype.kind == "b" or array.size == 0):

@@ -66,7 +66,8 @@ class BlockFormat:
     Raises
     ------
     ValueError
-        If ``block_size`` is below one, or a tensor scale is asked for with powers of two.
+        If a format is of the wrong kind, ``block_size`` below one, or a tensor scale is asked for
+        with powers of two.
 
     Notes
     -----
@@ -94,6 +95,8 @@ class BlockFormat:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        check_instance("element_format", self.element_format, FloatFormat, FixedPointFormat)
+        check_instance("scale_format", self.scale_format, PowerOfTwoFormat, FloatFormat)
         check_integer("block_size", self.block_size, minimum=1)
         check_choice("has_tensor_scale", self.has_tensor_scale, (False, True))
         if self.has_tensor_scale and isinstance(self.scale_format, PowerOfTwoFormat):

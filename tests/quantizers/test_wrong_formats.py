@@ -10,6 +10,19 @@ FLOAT, FIXED = qt.FP8_E4M3, qt.FixedPointFormat(integer_bits=1, fraction_bits=2)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (
+            lambda: qt.BlockFormat(
+                name="X", element_format=qt.E8M0, scale_format=qt.E8M0, block_size=4
+            ),
+            "`element_format` must be FloatFormat or FixedPointFormat",
+        ),
+        (
+            lambda: qt.BlockFormat(
+                name="X", element_format=FLOAT, scale_format=FIXED, block_size=4
+            ),
+            "`scale_format` must be PowerOfTwoFormat or FloatFormat",
+        ),
+        (lambda: qt.ScalarQuantizer([[1.0], [1.0, 2.0]]), "`levels` must be a regular array of"),
         (lambda: qt.round_to_format([1.0], "E4M3"), "`fmt` must be FloatFormat or PowerOfTwoForm"),
         (lambda: qt.encode([1.0], FIXED), "`fmt` must be FloatFormat or PowerOfTwoFormat"),
         (lambda: qt.decode([1], None), "`fmt` must be FloatFormat or PowerOfTwoFormat"),
