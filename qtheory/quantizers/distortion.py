@@ -74,8 +74,9 @@ def distortion(quantizer: Quantizer, source: Source) -> float:
 
     .. math:: D = \sum_{i=1}^{K} \int_{t_{i-1}}^{t_i} (x - y_i)^2 f(x) \, dx
 
-    Accuracy: relative error below 2e-13 for Gaussian, Laplace, uniform and Student-t sources
-    and 2 to 4096 levels, tested against 40-digit arithmetic.
+    Accuracy: relative error below 2e-13 for Gaussian, Laplace, uniform and Student-t sources, the
+    last with up to 100 degrees of freedom, and 2 to 4096 levels; tested against 40-digit
+    arithmetic. It grows with the degrees of freedom beyond.
 
     Limits: tends to ``step_size**2 / 12`` for a uniform quantizer whose step shrinks while its
     range covers the source; for one level it is the variance plus the squared distance of the
