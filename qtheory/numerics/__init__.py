@@ -1,5 +1,6 @@
 """Numerical tools that know nothing of networks: estimates with errors, quadrature rules."""
 
+from qtheory.numerics.bivariate import bivariate_normal_cdf
 from qtheory.numerics.estimate import Estimate
 from qtheory.numerics.quadrature import (
     composite_legendre,
@@ -8,4 +9,11 @@ from qtheory.numerics.quadrature import (
     gauss_legendre,
 )
 
-__all__ = ["Estimate", "composite_legendre", "gauss_jacobi", "gauss_laguerre", "gauss_legendre"]
+__all__ = [
+    "Estimate",
+    "bivariate_normal_cdf",
+    "composite_legendre",
+    "gauss_jacobi",
+    "gauss_laguerre",
+    "gauss_legendre",
+]
