@@ -1,6 +1,22 @@
 """Part 2: how signals propagate through wide networks with quantized or smooth activations."""
 
 from qtheory.meanfield.activations import Activation
+from qtheory.meanfield.maps import (
+    Trajectory,
+    correlation_map,
+    correlation_map_slope,
+    depth_scale,
+    propagate,
+    variance_map,
+    variance_map_slope,
+)
+from qtheory.meanfield.optimum import (
+    OptimalSpacing,
+    optimal_spacing,
+    optimal_spacings,
+    spacing_deficit,
+    spacing_slope,
+)
 from qtheory.meanfield.staircases import (
     Staircase,
     UniformStaircase,
@@ -11,9 +27,21 @@ from qtheory.meanfield.staircases import (
 
 __all__ = [
     "Activation",
+    "OptimalSpacing",
     "Staircase",
+    "Trajectory",
     "UniformStaircase",
+    "correlation_map",
+    "correlation_map_slope",
+    "depth_scale",
+    "optimal_spacing",
+    "optimal_spacings",
+    "propagate",
     "sign",
+    "spacing_deficit",
+    "spacing_slope",
     "uniform_staircase",
     "unsigned_staircase",
+    "variance_map",
+    "variance_map_slope",
 ]
