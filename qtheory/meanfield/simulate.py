@@ -57,7 +57,7 @@ class RandomNetwork:
     Parameters
     ----------
     activation : callable
-        Maps an array to an array of the same shape; with ``noisy`` it is called as
+        Maps an array to an array of the same shape. A noisy one is called as
         ``activation(x, rng=generator)`` and draws noise for each element.
     width : int or sequence of int
         Neurons of every layer, or of each of the layers 0 to ``num_layers``.
@@ -70,14 +70,17 @@ class RandomNetwork:
     weights : str
         Law of the weights: ``"gaussian"``; ``"binary"``, two values of either sign; ``"ternary"``,
         those and zero with probabilities 1/4, 1/2, 1/4; ``"sparse"``, Gaussian in a share
-        ``density`` of places and zero elsewhere.
+        ``density`` of places and zero elsewhere. Binary or ternary weights on a staircase give
+        pre-activations on a lattice of spacing near ``width ** -0.5``, which adds a deviation of
+        that order from the limit where its points meet the thresholds.
     positive_share : float
         Probability that a nonzero weight is positive. Away from one half the weights have a mean;
         their second moment stays.
     density : float
         Share of nonzero weights of the sparse law, in (0, 1].
-    noisy : bool
-        Whether the activation takes a generator.
+    noisy : bool, optional
+        Whether the activation is noisy. If not given, it is when its attribute
+        ``is_deterministic`` says so.
     dtype : data type
         ``numpy.float32`` or ``numpy.float64``, for weights and pre-activations. Moments are
         always summed in float64.
@@ -97,7 +100,7 @@ class RandomNetwork:
     weights: str = "gaussian"
     positive_share: float = 0.5
     density: float = 0.1
-    noisy: bool = False
+    noisy: bool | None = None
     dtype: DTypeLike = np.float32
 
     def __post_init__(self) -> None:
@@ -116,8 +119,14 @@ class RandomNetwork:
             raise fail("positive_share", "from 0 to 1", self.positive_share)
         if not 0 < check_nonnegative("density", self.density) <= 1:
             raise fail("density", "above 0 and at most 1", self.density)
-        check_instance("noisy", self.noisy, bool)
+        check_choice("noisy", self.noisy, [None, False, True])
         check_choice("dtype", np.dtype(self.dtype), [np.dtype(np.float32), np.dtype(np.float64)])
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the activation takes a generator."""
+        stated = not getattr(self.activation, "is_deterministic", True)
+        return stated if self.noisy is None else bool(self.noisy)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -155,6 +164,13 @@ class ForwardMoments:
     def __post_init__(self) -> None:
         """Keep the arrays from being changed."""
         _freeze(self, "pre_moments", "post_moments")
+
+    def pair(self, first: int, second: int) -> "ForwardMoments":
+        """Moments of two of the inputs, by their positions."""
+        rows, columns = [[first], [second]], [first, second]
+        return ForwardMoments(
+            self.pre_moments[..., rows, columns], self.post_moments[..., rows, columns]
+        )
 
     @property
     def variances(self) -> FloatArray:
@@ -228,6 +244,11 @@ class BackwardMoments:
     def __post_init__(self) -> None:
         """Keep the arrays from being changed."""
         _freeze(self, "moments", "kernels")
+
+    def pair(self, first: int, second: int) -> "BackwardMoments":
+        """Moments of two of the inputs, by their positions."""
+        rows, columns = [[first], [second]], [first, second]
+        return BackwardMoments(self.moments[..., rows, columns], self.kernels[..., rows, columns])
 
     @property
     def gain_estimates(self) -> tuple[Estimate, ...]:
@@ -547,7 +568,7 @@ def _forward(
     """Yield pre-activations, activations and the state that makes the weights after them."""
     pre = start
     for fan_out in (*network.widths[1:], 0):
-        noise = {"rng": generator} if network.noisy else {}
+        noise = {"rng": generator} if network.is_noisy else {}
         post = np.asarray(network.activation(pre, **noise), dtype=network.dtype)
         if post.shape != pre.shape:
             raise fail("activation", "a map that keeps the shape", f"shape {post.shape}")
