@@ -1,6 +1,13 @@
 """Part 2: how signals propagate through wide networks with quantized or smooth activations."""
 
 from qtheory.meanfield.activations import Activation
+from qtheory.meanfield.fixed_points import (
+    FixedPoint,
+    SteadyState,
+    correlation_fixed_points,
+    steady_state,
+    variance_fixed_points,
+)
 from qtheory.meanfield.maps import (
     Trajectory,
     correlation_map,
@@ -27,10 +34,13 @@ from qtheory.meanfield.staircases import (
 
 __all__ = [
     "Activation",
+    "FixedPoint",
     "OptimalSpacing",
     "Staircase",
+    "SteadyState",
     "Trajectory",
     "UniformStaircase",
+    "correlation_fixed_points",
     "correlation_map",
     "correlation_map_slope",
     "depth_scale",
@@ -40,8 +50,10 @@ __all__ = [
     "sign",
     "spacing_deficit",
     "spacing_slope",
+    "steady_state",
     "uniform_staircase",
     "unsigned_staircase",
+    "variance_fixed_points",
     "variance_map",
     "variance_map_slope",
 ]

@@ -35,9 +35,7 @@ class Lattice(NamedTuple):
     center: float = 0.0
 
 
-def pair_density_sum(
-    lattice: Lattice, angles: FloatArray, *, mirrored: bool = False
-) -> FloatArray:
+def pair_density_sum(lattice: Lattice, angles: FloatArray, *, mirrored: bool = False) -> FloatArray:
     r"""Return the sum over all pairs of thresholds of the bivariate exponential.
 
     .. math:: S(x) = \sum_{ij} \exp\Bigl(-\frac{t_i^2 + t_j^2 - 2 t_i t_j \cos x}{2\sin^2 x}\Bigr)
@@ -119,9 +117,7 @@ def _integrated(lattice: Lattice, angle: float, mirrored: bool) -> float:
     return _outer_integral(outer, inner, (first, last), m)
 
 
-def _outer_integral(
-    outer: _Gaussian, inner: _Gaussian, window: tuple[int, int], m: int
-) -> float:
+def _outer_integral(outer: _Gaussian, inner: _Gaussian, window: tuple[int, int], m: int) -> float:
     """Return the sum over the outer index as an integral, with its end corrections."""
     first, last = window
     nodes, weights = gauss_legendre(NODES_PER_PANEL)
@@ -173,7 +169,7 @@ def _erf_difference(upper: FloatArray, lower: FloatArray) -> FloatArray:
 def pair_density_integral(
     lattice: Lattice, start: float, stop: float, *, mirrored: bool = False
 ) -> float:
-    """Return the integral of S(x) / (2 pi) over angles from ``start`` to ``stop`` in [0, pi / 2]."""
+    """Return the integral of S(x) / (2 pi) over angles from ``start`` to ``stop``."""
     nodes, weights = _panels(start, stop, FLAT_ANGLE * lattice.spacing)
     return float(weights @ pair_density_sum(lattice, nodes, mirrored=mirrored)) / (2 * math.pi)
 

@@ -1,7 +1,6 @@
 """What an activation is to the mean-field theory: Gaussian moments of one and of two inputs."""
 
 import abc
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,10 @@ __all__ = ["Activation", "FloatArray", "FloatOrArray"]
 FloatArray = NDArray[np.float64]
 FloatOrArray = Any
 """A float for scalar input, an array of the input's shape otherwise."""
+
+# Inputs at which a bounded activation has saturated, and outputs that only unbounded ones reach.
+FAR = 1e15
+MAX_BOUND = 1e12
 
 
 class Activation(abc.ABC):
@@ -34,6 +37,15 @@ class Activation(abc.ABC):
 
     # Two draws of the activation for one input are equal. Rounding noise makes this false.
     is_deterministic: bool = True
+
+    @property
+    def bound(self) -> float:
+        """Largest magnitude of the output, infinite if there is none.
+
+        The default looks far out on both sides, where most activations are largest.
+        """
+        far = float(np.abs(self(np.array([-FAR, FAR]))).max())
+        return far if far < MAX_BOUND else np.inf
 
     @abc.abstractmethod
     def __call__(self, x: ArrayLike) -> FloatArray:
@@ -80,7 +92,7 @@ class Activation(abc.ABC):
         return _over_variances(self._second_moment, variance)
 
     def second_moment_slope(self, variance: ArrayLike) -> FloatOrArray:
-        r"""Derivative of the second moment by the variance.
+        r"""Slope of the second moment as a function of the variance.
 
         Parameters
         ----------
@@ -122,7 +134,7 @@ class Activation(abc.ABC):
         return _over_variances(self._derivative_second_moment, variance)
 
     def cross_moment(self, correlation: ArrayLike, variance: float) -> FloatOrArray:
-        r"""Mean product of the outputs for two correlated inputs, :math:`\mathbb E\,\varphi(u_1)\varphi(u_2)`.
+        r"""Mean product of the outputs for two correlated inputs.
 
         Parameters
         ----------
@@ -134,7 +146,7 @@ class Activation(abc.ABC):
         Returns
         -------
         float or numpy.ndarray
-            Cross moments, shape of ``correlation``.
+            :math:`\mathbb E\,\varphi(u_1)\varphi(u_2)`, shape of ``correlation``.
 
         Raises
         ------
@@ -155,7 +167,7 @@ class Activation(abc.ABC):
         return _over_correlations(lambda c: self._cross_moment(c, variance), correlation)
 
     def cross_moment_slope(self, correlation: ArrayLike, variance: float) -> FloatOrArray:
-        r"""Derivative of the cross moment by the correlation.
+        r"""Slope of the cross moment as a function of the correlation.
 
         Parameters
         ----------
@@ -269,5 +281,3 @@ def _refuse_zero(name: str, value: ArrayLike) -> None:
     bad = ~(np.isfinite(values) & (values > 0))
     if bad.any():
         raise fail(name, "finite and above zero", float(values[bad][0]))
-
-

@@ -322,7 +322,7 @@ def propagate(
 
 
 def depth_scale(slope: ArrayLike) -> FloatOrArray:
-    r"""Number of layers over which a deviation from a fixed point shrinks by a factor e.
+    r"""Depth over which a deviation from a fixed point shrinks by a factor e.
 
     Parameters
     ----------

@@ -308,7 +308,9 @@ def _solve_tails(num_levels: FloatArray) -> tuple[FloatArray, FloatArray, FloatA
     return spacing, tail_a, (1 - tail_2) / (1 - tail_a)
 
 
-def _tails(num_levels: FloatArray, spacing: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _tails(
+    num_levels: FloatArray, spacing: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     r"""Return what the thresholds beyond the outermost would add to three sums.
 
     With :math:`t = jD` for :math:`j = N/2, N/2 + 1, \dots`:

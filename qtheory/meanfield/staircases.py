@@ -139,6 +139,11 @@ class Staircase(Activation):
         """Heights of the steps, shape ``(num_levels - 1,)``."""
         return np.asarray(np.diff(self.levels))
 
+    @property
+    def bound(self) -> float:
+        """Largest magnitude of a level."""
+        return float(np.abs(self.levels).max())
+
     def __call__(self, x: ArrayLike) -> FloatArray:
         """Level of the cell that holds each number; NaN stays NaN."""
         return _apply(self.levels, self.thresholds, x)
@@ -288,6 +293,11 @@ class UniformStaircase(Activation):
         """Heights of the steps, all equal, shape ``(num_levels - 1,)``."""
         return np.full(self._listed() - 1, self.level_step)
 
+    @property
+    def bound(self) -> float:
+        """Largest magnitude of a level."""
+        return abs(self.level_center) + abs(self.level_step) * (self.num_levels - 1) / 2
+
     def scaled(self, factor: float) -> Self:
         r"""Return the staircase with levels and thresholds stretched by a factor above zero."""
         factor = check_positive("factor", factor)
@@ -368,9 +378,7 @@ class UniformStaircase(Activation):
         total = 0.0
         for (first, count), sign in zip(self._sides(variance), (1.0, -1.0), strict=True):
             constant, linear = height * (2 * sign * level + height), 2 * height**2
-            total += lattice_sum(
-                summand, first, spacing, count, constant=constant, linear=linear
-            )
+            total += lattice_sum(summand, first, spacing, count, constant=constant, linear=linear)
         return total
 
     def _mean(self, variance: float) -> float:
