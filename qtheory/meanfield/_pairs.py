@@ -150,7 +150,8 @@ def _nodes(rho: float) -> tuple[FloatArray, float]:
     """
     step = STEP / math.sqrt(_curvature(rho))
     count = math.ceil(HALF_RANGE / step)
-    return step * np.arange(-count, count + 1), step
+    nodes: FloatArray = step * np.arange(-count, count + 1, dtype=np.float64)
+    return nodes, step
 
 
 def _common_factor_moment(first: Steps, second: Steps, rho: float) -> float:

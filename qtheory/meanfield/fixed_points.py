@@ -226,7 +226,7 @@ def steady_state(
     bias_variance: float = 0.0,
     variance: float | None = None,
 ) -> SteadyState:
-    r"""The state that a deep network settles to, with its depth scales.
+    r"""Steady state of a deep network, with its depth scales.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -90,7 +91,8 @@ def optimal_spacing(num_levels: int) -> OptimalSpacing:
 
     Notes
     -----
-    Book: thm-ch05-optimal-spacing, thm-ch06-weight-variance, ch06-implicit-equation, ch06-tail-form.
+    Book: thm-ch05-optimal-spacing, thm-ch06-weight-variance, ch06-implicit-equation and
+    ch06-tail-form.
 
     With thresholds :math:`jD`, :math:`j \in K = \{k - N/2 : 1 \le k \le N-1\}`,
 
@@ -113,7 +115,7 @@ def optimal_spacing(num_levels: int) -> OptimalSpacing:
     """
     num_levels = check_integer("num_levels", num_levels, minimum=2, maximum=MAX_LEVELS)
     table = _optima(np.array([float(num_levels)]))
-    values = {name: float(array[0]) for name, array in vars(table).items()}
+    values: dict[str, Any] = {name: float(array[0]) for name, array in vars(table).items()}
     return OptimalSpacing(**{**values, "num_levels": num_levels})
 
 
@@ -190,7 +192,7 @@ def spacing_slope(num_levels: int, spacing: float) -> float:
 
 
 def spacing_deficit(num_levels: int, spacing: float) -> float:
-    r"""What the slope of a uniform staircase lacks to one, without cancellation.
+    r"""Deficit of the slope of a uniform staircase to one, without cancellation.
 
     Parameters
     ----------

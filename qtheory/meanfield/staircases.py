@@ -58,7 +58,7 @@ class Staircase(Activation):
     the cross moment bivariate probabilities (close pairs of thresholds) or one integral of a
     product of conditional means that is smooth (all others), whichever is cheaper.
 
-    Accuracy: 1e-14 of the second moment for all moments at every correlation; slopes 1e-13 relative.
+    Accuracy: 1e-14 of the second moment for moments at every correlation; slopes 1e-13 relative.
 
     Limits: one slope or cross moment takes time proportional to
     :math:`N / \sqrt{1 - |c|}` or to the number of close pairs, if that is less.
@@ -276,7 +276,8 @@ class UniformStaircase(Activation):
     def levels(self) -> FloatArray:
         """Levels in order, shape ``(num_levels,)``; at most 2**24 are listed."""
         n = self._listed()
-        levels = self.level_center + self.level_step * (np.arange(n) - (n - 1) / 2)
+        places = np.arange(n, dtype=np.float64) - (n - 1) / 2
+        levels: FloatArray = self.level_center + self.level_step * places
         levels.flags.writeable = False
         return levels
 
@@ -284,7 +285,8 @@ class UniformStaircase(Activation):
     def thresholds(self) -> FloatArray:
         """Thresholds in order, shape ``(num_levels - 1,)``; at most 2**24 are listed."""
         n = self._listed() - 1
-        thresholds = self.threshold_center + self.threshold_step * (np.arange(n) - (n - 1) / 2)
+        places = np.arange(n, dtype=np.float64) - (n - 1) / 2
+        thresholds: FloatArray = self.threshold_center + self.threshold_step * places
         thresholds.flags.writeable = False
         return thresholds
 
