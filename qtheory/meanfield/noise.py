@@ -53,8 +53,8 @@ class StochasticStaircase(Activation):
     share only the mean of the output given the input, which is the input clipped to the range of
     the levels; the same input twice does not give the same output.
 
-    .. math:: \mathbb{E}[\phi(u) \mid u] = \operatorname{clip}(u, y_1, y_N), \qquad
-              \mathbb{E}[\phi(u)^2 \mid u] = (l + r)\,u - l\,r \quad\text{between levels } l, r .
+    .. math:: \mathbb{E}[\varphi(u) \mid u] = \operatorname{clip}(u, y_1, y_N), \qquad
+              \mathbb{E}[\varphi(u)^2 \mid u] = (l + r)\,u - l\,r \quad\text{between levels } l, r .
 
     Accuracy: moments within 1e-13 of the second moment, the cross moment within 1e-12 of it, as
     long as the range of the levels is a hundredth of a standard deviation or more.
@@ -204,7 +204,7 @@ class NoisySign(Activation):
 
     Assumptions: the noise is independent between inputs, neurons and layers.
 
-    .. math:: \mathbb{E}[\phi(u_1) \phi(u_2)] = \frac{2}{\pi} \arcsin(r c), \qquad
+    .. math:: \mathbb{E}[\varphi(u_1) \varphi(u_2)] = \frac{2}{\pi} \arcsin(r c), \qquad
               r = \frac{q}{q + \sigma_n^2} .
 
     Limits: the sign without noise as the variance of the input grows.
@@ -388,7 +388,7 @@ def optimal_stochastic_spacing(num_levels: int) -> OptimalStochasticSpacing:
 
     Assumptions: independent noise for every input, no biases, the infinite width.
 
-    .. math:: \chi = \frac{\Pr(|z| < L)^2}{\mathbb{E}\phi^2}, \qquad L = (N - 1) D / 2 .
+    .. math:: \chi = \frac{\Pr(|z| < L)^2}{\mathbb{E}\varphi^2}, \qquad L = (N - 1) D / 2 .
 
     The stationarity condition is solved by Brent's method around the best point of a grid;
     :math:`1 - \chi` is a sum of positive terms, the noise of each cell and the overload.
