@@ -26,6 +26,7 @@ __all__ = [
     "ForwardPass",
     "array_from_upload",
     "digits_network",
+    "digits_split",
     "load_array",
     "summarize_array",
 ]
@@ -239,6 +240,57 @@ def digits_network() -> DigitsNetwork:
     folder = resources.files("qtheory") / "data"
     provenance = json.loads((folder / "digits_mlp.json").read_text(encoding="utf-8"))
     return _network_from_bytes((folder / "digits_mlp.npz").read_bytes(), str(provenance["sha256"]))
+
+
+def digits_split(
+    *, num_test: int = 360, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """All images of handwritten digits, split at random and standardized, to train on.
+
+    Parameters
+    ----------
+    num_test : int
+        Images that are put aside for testing, from 1 to 1796.
+    seed : int
+        Seed of the split, not below zero.
+
+    Returns
+    -------
+    train_inputs : ndarray
+        Shape ``(1797 - num_test, 64)``, pixels minus their overall mean, over their overall
+        standard deviation, both taken from the training images.
+    train_labels : ndarray
+        Digits from 0 to 9, shape ``(1797 - num_test,)``.
+    test_inputs, test_labels : ndarray
+        The same for the images put aside, with the mean and deviation of the training images.
+
+    Raises
+    ------
+    ValueError
+        If ``num_test`` or ``seed`` is out of range.
+    ImportError
+        Without scikit-learn, which ships the images.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
+    Learning Repository, https://doi.org/10.24432/C50P49 (CC-BY-4.0), as shipped in scikit-learn.
+
+    Examples
+    --------
+    >>> [part.shape for part in digits_split()]
+    [(1437, 64), (1437,), (360, 64), (360,)]
+    """
+    from sklearn.datasets import load_digits
+
+    count = check_integer("num_test", num_test, minimum=1, maximum=1796)
+    generator = np.random.default_rng(check_integer("seed", seed, minimum=0))
+    images, labels = load_digits(return_X_y=True)
+    order = generator.permutation(len(labels))
+    images, labels = images[order], labels[order].astype(np.int64)
+    train, test = images[count:], images[:count]
+    mean, std = float(np.mean(train)), float(np.std(train))
+    return (train - mean) / std, labels[count:], (test - mean) / std, labels[:count]
 
 
 def load_array(
