@@ -8,9 +8,8 @@ from qtheory._checks import check_integer, check_positive
 from qtheory.errors import AssumptionWarning
 from qtheory.meanfield.asymptotics import levels_for_depth
 from qtheory.meanfield.backward import balanced_slope
-from qtheory.meanfield.fixed_points import variance_fixed_points
 from qtheory.meanfield.optimum import OptimalSpacing, optimal_spacing
-from qtheory.meanfield.staircases import MAX_LEVELS, uniform_staircase
+from qtheory.meanfield.staircases import MAX_LEVELS, UniformStaircase
 
 __all__ = ["Plan", "plan"]
 
@@ -19,6 +18,9 @@ WINDOW = 1.0
 
 EASY_MULTIPLE, HARD_MULTIPLE = 4.0, 9.0
 """Depth scales between which published experiments stop training, depending on the steps taken."""
+
+DEAD_ZONE_SPACINGS = (2.5, 8.0)
+"""At the first an odd staircase holds more than its variance, at the second next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,7 @@ class Plan:
         if self.is_uncertain:
             return f"low: {scales:.2g} depth scales, and training stops between 4 and 9"
         side = "below 4" if scales <= EASY_MULTIPLE else "above 9"
-        return (
-            f"high for signals: {scales:.2g} depth scales, {side}; not for your data or optimizer"
-        )
+        return f"high for signals: {scales:.2g} depth scales, {side}"
 
 
 def plan(*, levels: int, depth: int, multiple: float = 6.0) -> Plan:
@@ -221,10 +221,20 @@ def _assemble(best: OptimalSpacing, depth: int, multiple: float, smallest: float
 
 
 def _smallest_variance(best: OptimalSpacing) -> float:
-    """Return the unstable fixed point between a dead network and a live one; zero if none."""
-    if int(best.num_levels) % 2 == 0:
+    """Return the unstable variance between a dead network and a live one; zero if none.
+
+    There the weights hold the variance as they do at the optimum, but the spacing is so large that
+    only the dead zone and a few steps matter: more than a hundred levels act like a hundred.
+    """
+    num_levels = int(best.num_levels)
+    if num_levels % 2 == 0:
         return 0.0
-    points = variance_fixed_points(
-        uniform_staircase(int(best.num_levels)), weight_variance=best.weight_variance
-    )
-    return max((point.value for point in points if not point.is_stable), default=0.0)
+
+    def excess(spacing: float) -> float:
+        moment = UniformStaircase(min(num_levels, 101), spacing).second_moment(1.0)
+        return float(best.weight_variance * moment - 1.0)
+
+    from scipy import optimize  # loading it takes as long as the rest of the package
+
+    spacing = optimize.brentq(excess, *DEAD_ZONE_SPACINGS, xtol=1e-300, rtol=1e-14)
+    return float((2.0 / ((num_levels - 1) * spacing)) ** 2)

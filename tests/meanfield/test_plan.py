@@ -140,6 +140,19 @@ def test_gradients_keep_their_size(levels):
 
 
 @pytest.mark.theory_vs_sim
+@pytest.mark.parametrize("levels", [3, 15, 255, 2**40 + 1])
+def test_the_dead_zone_ends_at_an_unstable_fixed_point(levels):
+    with pytest.warns(AssumptionWarning, match="zero is a level"):
+        answer = plan(levels=levels, depth=10)
+    staircase = uniform_staircase(levels)
+    start = answer.smallest_variance * np.array([0.99, 1.0, 1.01])
+    after = variance_map(staircase, start, weight_variance=answer.weight_variance)
+    assert after[1] == pytest.approx(start[1], rel=1e-10, abs=0)
+    assert after[0] < start[0]
+    assert after[2] > start[2]
+
+
+@pytest.mark.theory_vs_sim
 def test_another_weight_variance_is_worse():
     answer = plan(levels=16, depth=10)
     staircase = uniform_staircase(16)
