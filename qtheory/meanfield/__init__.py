@@ -1,6 +1,21 @@
 """Part 2: how signals propagate through wide networks with quantized or smooth activations."""
 
 from qtheory.meanfield.activations import Activation
+from qtheory.meanfield.asymptotics import (
+    OptimalStaircase,
+    PowerLawFit,
+    asymptotic_deficit,
+    asymptotic_depth,
+    asymptotic_spacing,
+    effective_exponent,
+    fit_power_law,
+    infinite_staircase_slope,
+    infinite_staircase_slope_approx,
+    levels_for_depth,
+    local_exponent,
+    optimal_staircase,
+    support_spacing_approx,
+)
 from qtheory.meanfield.fixed_points import (
     FixedPoint,
     SteadyState,
@@ -31,6 +46,10 @@ from qtheory.meanfield.optimum import (
     spacing_deficit,
     spacing_slope,
 )
+from qtheory.meanfield.plan import (
+    Plan,
+    plan,
+)
 from qtheory.meanfield.scale import (
     OptimalScale,
     OptimalUnsigned,
@@ -38,6 +57,11 @@ from qtheory.meanfield.scale import (
     optimal_unsigned,
     staircase_from_affine,
     staircase_from_format,
+)
+from qtheory.meanfield.scan import (
+    SCANNED_LEVELS,
+    SpacingScan,
+    scan_spacings,
 )
 from qtheory.meanfield.staircases import (
     Staircase,
@@ -48,28 +72,45 @@ from qtheory.meanfield.staircases import (
 )
 
 __all__ = [
+    "SCANNED_LEVELS",
     "Activation",
     "FixedPoint",
     "NoisySign",
     "OptimalScale",
     "OptimalSpacing",
+    "OptimalStaircase",
     "OptimalStochasticSpacing",
     "OptimalUnsigned",
+    "Plan",
+    "PowerLawFit",
+    "SpacingScan",
     "Staircase",
     "SteadyState",
     "StochasticStaircase",
     "Trajectory",
     "UniformStaircase",
+    "asymptotic_deficit",
+    "asymptotic_depth",
+    "asymptotic_spacing",
     "correlation_fixed_points",
     "correlation_map",
     "correlation_map_slope",
     "depth_scale",
+    "effective_exponent",
+    "fit_power_law",
+    "infinite_staircase_slope",
+    "infinite_staircase_slope_approx",
+    "levels_for_depth",
+    "local_exponent",
     "optimal_scale",
     "optimal_spacing",
     "optimal_spacings",
+    "optimal_staircase",
     "optimal_stochastic_spacing",
     "optimal_unsigned",
+    "plan",
     "propagate",
+    "scan_spacings",
     "sign",
     "spacing_deficit",
     "spacing_slope",
@@ -77,6 +118,7 @@ __all__ = [
     "staircase_from_format",
     "steady_state",
     "stochastic_staircase",
+    "support_spacing_approx",
     "uniform_staircase",
     "unsigned_staircase",
     "variance_fixed_points",
