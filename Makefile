@@ -3,7 +3,7 @@ PYTHON ?= python3
 VERB = $(PYTHON) tools/environment.py && .venv/bin/python tools/verbs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help serve book test check bench format notebooks clean
+.PHONY: help serve book test check bench format notebooks sweeps clean
 
 help:       ## print this list
 	@awk -F': *## ' '/^[a-z]+: *## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,5 +21,7 @@ format:     ## put the code into its standard form
 	@$(VERB) format
 notebooks:  ## execute the chapters and write their notebooks
 	@$(VERB) notebooks
+sweeps:     ## train the networks of Part 2 and store the results (a quarter of an hour)
+	@$(VERB) sweeps
 clean:      ## remove what was built, but not .venv
 	@$(PYTHON) tools/verbs.py clean

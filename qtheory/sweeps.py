@@ -507,11 +507,12 @@ def _canonical(value: object) -> str:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    """Return the name of a function with its module."""
+    """Return the name of a function with its module, which is not ``__main__`` if it has a name."""
     name = getattr(function, "__qualname__", None)
     if name is None:
         raise fail("function", "a function with a name", function)
-    return f"{function.__module__}.{name}"
+    spec = getattr(sys.modules.get(function.__module__), "__spec__", None)
+    return f"{function.__module__ if spec is None else spec.name}.{name}"
 
 
 def _version(function: Callable[..., Any], version: str | None) -> str:

@@ -242,6 +242,23 @@ def test_bad_options_are_refused_with_a_sentence(options, message):
         sweep(square, [{"x": 1}], **options)
 
 
+def test_a_module_run_as_a_command_keeps_its_name(tmp_path):
+    folder = tmp_path / "tool"
+    folder.mkdir()
+    code = (
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from qtheory.sweeps import read_records, run_sweep\n"
+        "def double(x):\n    return 2 * x\n"
+        "if __name__ == '__main__':\n"
+        "    run_sweep(double, [{'x': 1}], path='r.jsonl', progress=False)\n"
+        "    print(read_records('r.jsonl')[0].function)\n"
+    )
+    (folder / "work.py").write_text(code)
+    command = [sys.executable, "-m", "tool.work"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "tool.work.double\n"
+
+
 def test_function_without_a_name_is_refused():
     class Callable:
         def __call__(self, x):

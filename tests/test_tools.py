@@ -10,7 +10,10 @@ import pytest
 from tools import environment, serve
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ["help", "serve", "book", "test", "check", "bench", "format", "notebooks", "clean"]
+VERBS = [
+    *("help", "serve", "book", "test", "check", "bench", "format", "notebooks", "sweeps"),
+    "clean",
+]
 
 
 @pytest.fixture

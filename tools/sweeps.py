@@ -1,6 +1,6 @@
 """Train the networks whose results the chapters show, and store the results with the library.
 
-``python tools/sweeps.py`` runs every experiment below through :mod:`qtheory.sweeps` and writes
+``python -m tools.sweeps`` runs every experiment below through :mod:`qtheory.sweeps` and writes
 ``qtheory/data/training_sweeps.json``. Results are kept in ``_build/sweeps`` while it runs, so that
 an interrupted run goes on where it stopped. About fifteen minutes on one core; ``--jobs 8`` takes
 eight cores, ``--scheduler tcp://host:8786`` a Dask cluster. ``--check N`` trains every N-th point
@@ -239,7 +239,7 @@ def provenance() -> dict[str, Any]:
     return {
         "what": "Accuracies of fully connected networks with staircase activations, trained on "
         "handwritten digits with a straight-through derivative.",
-        "made_by": "python tools/sweeps.py",
+        "made_by": "python -m tools.sweeps",
         "function": "tools/sweeps.py: train_point",
         "function_version": VERSION,
         "seed": SEED,

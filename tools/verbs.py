@@ -56,6 +56,7 @@ def main(verb: str) -> int:
         "bench": lambda: run([PYTHON, "benchmarks/run.py"]),
         "format": format_code,
         "notebooks": lambda: run([PYTHON, "tools/notebooks.py"]),
+        "sweeps": lambda: run([PYTHON, "-m", "tools.sweeps"]),
         "clean": clean,
     }[verb]()
 
