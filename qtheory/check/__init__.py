@@ -24,6 +24,14 @@ from qtheory.check.rounding import (
     random_bits_needed,
     truncated_sum_limit,
 )
+from qtheory.check.staircases import (
+    failed_staircase_assumption,
+    same_input_twice,
+    silent_weight_variance,
+    step_function_depth,
+    strong_bias_depth,
+    ternary_slope,
+)
 
 __all__ = [
     "Verdict",
@@ -37,12 +45,18 @@ __all__ = [
     "dither_cost_db",
     "entropy_coding_gain",
     "failed_assumption",
+    "failed_staircase_assumption",
     "first_missing_integer_e5m2",
     "largest_e3m4",
     "mxfp4_scale_and_peak",
     "one_bit_laplace",
     "output_variance",
     "random_bits_needed",
+    "same_input_twice",
+    "silent_weight_variance",
+    "step_function_depth",
+    "strong_bias_depth",
     "terms_before_overflow_e5m2",
+    "ternary_slope",
     "truncated_sum_limit",
 ]
