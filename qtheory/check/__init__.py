@@ -1,6 +1,14 @@
 """Checks of answers to the exercises of the book; each tells what is wrong and gives a hint."""
 
 from qtheory.check.base import Verdict, compare
+from qtheory.check.depth import (
+    best_weight_std,
+    depth_per_doubling,
+    extrapolated_depth,
+    levels_for_layers,
+    noisy_rounding_limit,
+    three_level_spacing,
+)
 from qtheory.check.formats import (
     crossover_int6_e3m2,
     first_missing_integer_e5m2,
@@ -37,18 +45,23 @@ __all__ = [
     "Verdict",
     "additions_for_one_percent",
     "best_clip_for_std",
+    "best_weight_std",
     "bfloat16_sum_limit",
     "bits_for_sqnr",
     "coarse_pixel_error",
     "compare",
     "crossover_int6_e3m2",
+    "depth_per_doubling",
     "dither_cost_db",
     "entropy_coding_gain",
+    "extrapolated_depth",
     "failed_assumption",
     "failed_staircase_assumption",
     "first_missing_integer_e5m2",
     "largest_e3m4",
+    "levels_for_layers",
     "mxfp4_scale_and_peak",
+    "noisy_rounding_limit",
     "one_bit_laplace",
     "output_variance",
     "random_bits_needed",
@@ -58,5 +71,6 @@ __all__ = [
     "strong_bias_depth",
     "terms_before_overflow_e5m2",
     "ternary_slope",
+    "three_level_spacing",
     "truncated_sum_limit",
 ]
