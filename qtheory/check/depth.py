@@ -170,7 +170,7 @@ def noisy_rounding_limit(answer: ArrayLike) -> Verdict:
         answer,
         0.5,
         right="the error power is twice as large, and the depth is one over it.",
-        hint="average the noise variance f * (1 - f) over f in squared steps, and compare it with 1/12.",
+        hint="average the noise variance, f * (1 - f) squared steps, over f; compare with 1/12.",
         misconceptions=[
             (2.0, "the inverse: noise makes the network shallower."),
             (1 / 6, "this is the mean noise in squared steps; divide a twelfth by it."),
