@@ -8,67 +8,51 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from qtheory.numerics import gauss_legendre
+
 __all__ = ["DENSITY", "DENSITY_MOMENT", "TAIL", "Summand", "lattice_sum"]
 
 FloatArray = NDArray[np.float64]
-Function = Callable[[float], float]
+Function = Callable[[FloatArray], FloatArray]
 
 # Above this many points the sum is an integral with end corrections; the spacing is then so small
 # (REACH / MAX_SUMMED = 0.0024) that the first term left out is below 1e-18.
 MAX_SUMMED = 2**14
 REACH = 39.0
+NODES_PER_PANEL = 16
 
 
-def _phi(t: float) -> float:
-    return math.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
-
-
-def _tail(t: float) -> float:
-    return float(special.ndtr(-t))
-
-
-class Summand(NamedTuple):
-    """A function f, with antiderivative, first and third derivative of f and of t f."""
-
-    values: Callable[[FloatArray], FloatArray]
-    plain: tuple[Function, Function, Function, Function]
-    times_t: tuple[Function, Function, Function, Function]
-
-
-def _density(t: FloatArray) -> FloatArray:
+def _phi(t: FloatArray) -> FloatArray:
     return np.asarray(np.exp(-0.5 * t**2) / math.sqrt(2 * math.pi))
 
 
-# Each line: the function, its antiderivative that vanishes at infinity, first, third derivative.
-_PHI = (_phi, lambda t: -_tail(t), lambda t: -t * _phi(t), lambda t: -(t**3 - 3 * t) * _phi(t))
-_T_PHI = (
+class Summand(NamedTuple):
+    """A function with its first three derivatives."""
+
+    value: Function
+    first: Function
+    second: Function
+    third: Function
+
+
+DENSITY = Summand(
+    _phi,
+    lambda t: -t * _phi(t),
+    lambda t: (t**2 - 1) * _phi(t),
+    lambda t: -(t**3 - 3 * t) * _phi(t),
+)
+DENSITY_MOMENT = Summand(
     lambda t: t * _phi(t),
-    lambda t: -_phi(t),
     lambda t: (1 - t**2) * _phi(t),
+    lambda t: (t**3 - 3 * t) * _phi(t),
     lambda t: -(t**4 - 6 * t**2 + 3) * _phi(t),
 )
-_T2_PHI = (
-    lambda t: t**2 * _phi(t),
-    lambda t: -t * _phi(t) - _tail(t),
-    lambda t: -(t**3 - 2 * t) * _phi(t),
-    lambda t: -(t**5 - 9 * t**3 + 12 * t) * _phi(t),
-)
-_TAIL = (
-    _tail,
-    lambda t: t * _tail(t) - _phi(t),
+TAIL = Summand(
+    lambda t: np.asarray(special.ndtr(-t)),
     lambda t: -_phi(t),
+    lambda t: t * _phi(t),
     lambda t: (1 - t**2) * _phi(t),
 )
-_T_TAIL = (
-    lambda t: t * _tail(t),
-    lambda t: 0.5 * ((t**2 - 1) * _tail(t) - t * _phi(t)),
-    lambda t: _tail(t) - t * _phi(t),
-    lambda t: -(t**3 - 4 * t) * _phi(t),
-)
-
-DENSITY = Summand(_density, _PHI, _T_PHI)
-DENSITY_MOMENT = Summand(lambda t: t * _density(t), _T_PHI, _T2_PHI)
-TAIL = Summand(lambda t: np.asarray(special.ndtr(-t)), _TAIL, _T_TAIL)
 
 
 def lattice_sum(
@@ -86,24 +70,28 @@ def lattice_sum(
     count = min(count, math.floor((REACH - first) / spacing) + 1)
     if count <= MAX_SUMMED:
         j = np.arange(count, dtype=np.float64)
-        return float((constant + linear * j) @ summand.values(first + spacing * j))
-    last = first + spacing * (count - 1)
-    plain = _euler_maclaurin(summand.plain, first, last, spacing)
-    if linear == 0:
-        return constant * plain
-    times_t = _euler_maclaurin(summand.times_t, first, last, spacing)
-    return constant * plain + linear * (times_t - first * plain) / spacing
+        return float((constant + linear * j) @ summand.value(first + spacing * j))
+    return _euler_maclaurin(summand, first, spacing, count, (constant, linear))
 
 
 def _euler_maclaurin(
-    functions: tuple[Function, Function, Function, Function],
-    first: float,
-    last: float,
-    spacing: float,
+    summand: Summand, first: float, spacing: float, count: int, weights: tuple[float, float]
 ) -> float:
-    """Return the sum of a smooth function over equally spaced points, both ends included."""
-    value, antiderivative, slope, third = functions
-    integral = (antiderivative(last) - antiderivative(first)) / spacing
-    ends = 0.5 * (value(first) + value(last))
-    correction = spacing * (slope(last) - slope(first)) / 12
-    return integral + ends + correction - spacing**3 * (third(last) - third(first)) / 720
+    """Return the sum as an integral over j with corrections at both ends.
+
+    The integral is by Gauss's rule on panels of one standard deviation and not by a difference of
+    antiderivatives, which would cancel for a lattice that is short.
+    """
+    constant, linear = weights
+    nodes, rule = gauss_legendre(NODES_PER_PANEL)
+    num_panels = math.ceil(spacing * (count - 1)) + 1
+    half = 0.5 * (count - 1) / num_panels
+    j = half * (2 * np.arange(num_panels)[:, None] + 1 + nodes)
+    values = (constant + linear * j) * summand.value(first + spacing * j)
+    integral = half * float((values @ rule).sum())
+    ends = np.array([0.0, count - 1.0])
+    t, weight = first + spacing * ends, constant + linear * ends
+    slopes = linear * summand.value(t) + weight * spacing * summand.first(t)
+    thirds = spacing**2 * (3 * linear * summand.second(t) + weight * spacing * summand.third(t))
+    half_ends = 0.5 * float((weight * summand.value(t)).sum())
+    return integral + half_ends + float(np.diff(slopes)[0]) / 12 - float(np.diff(thirds)[0]) / 720

@@ -77,7 +77,9 @@ def _cdf(x: FloatArray, y: FloatArray, c: FloatArray) -> FloatArray:
 def _owen(x: FloatArray, y: FloatArray, c: FloatArray) -> FloatArray:
     """Owen's form for finite limits and correlations inside (-1, 1)."""
     root = np.sqrt((1 - c) * (1 + c))
-    opposite = (x * y < 0) | ((x * y == 0) & (x + y < 0))
+    # Signs, not products, which underflow.
+    signs = np.sign(x) * np.sign(y)
+    opposite = (signs < 0) | ((signs == 0) & (x + y < 0))
     halves = 0.5 * (special.ndtr(x) + special.ndtr(y) - opposite)
     return np.asarray(halves - _owen_term(x, y, c, root) - _owen_term(y, x, c, root))
 
@@ -85,7 +87,7 @@ def _owen(x: FloatArray, y: FloatArray, c: FloatArray) -> FloatArray:
 def _owen_term(x: FloatArray, y: FloatArray, c: FloatArray, root: FloatArray) -> FloatArray:
     """T(x, (y - c x) / (x root)); at x = 0 its limit, a quarter with the sign of y."""
     rest = np.where(c >= 0, (y - x) + (1 - c) * x, (y + x) - (1 + c) * x)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         slope = rest / (x * root)
     at_zero = np.where(y == 0, np.sqrt((1 - c) / (1 + c)), np.where(y > 0, np.inf, -np.inf))
     return np.asarray(special.owens_t(x, np.where(x == 0, at_zero, slope)))
