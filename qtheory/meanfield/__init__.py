@@ -16,6 +16,7 @@ from qtheory.meanfield.asymptotics import (
     optimal_staircase,
     support_spacing_approx,
 )
+from qtheory.meanfield.critical import CriticalPoint, critical_line, critical_point
 from qtheory.meanfield.fixed_points import (
     FixedPoint,
     SteadyState,
@@ -63,6 +64,15 @@ from qtheory.meanfield.scan import (
     SpacingScan,
     scan_spacings,
 )
+from qtheory.meanfield.smooth import (
+    Erf,
+    HardTanh,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    SmoothActivation,
+    Tanh,
+)
 from qtheory.meanfield.staircases import (
     Staircase,
     UniformStaircase,
@@ -74,7 +84,12 @@ from qtheory.meanfield.staircases import (
 __all__ = [
     "SCANNED_LEVELS",
     "Activation",
+    "CriticalPoint",
+    "Erf",
     "FixedPoint",
+    "HardTanh",
+    "LeakyReLU",
+    "Linear",
     "NoisySign",
     "OptimalScale",
     "OptimalSpacing",
@@ -83,10 +98,13 @@ __all__ = [
     "OptimalUnsigned",
     "Plan",
     "PowerLawFit",
+    "ReLU",
+    "SmoothActivation",
     "SpacingScan",
     "Staircase",
     "SteadyState",
     "StochasticStaircase",
+    "Tanh",
     "Trajectory",
     "UniformStaircase",
     "asymptotic_deficit",
@@ -95,6 +113,8 @@ __all__ = [
     "correlation_fixed_points",
     "correlation_map",
     "correlation_map_slope",
+    "critical_line",
+    "critical_point",
     "depth_scale",
     "effective_exponent",
     "fit_power_law",
