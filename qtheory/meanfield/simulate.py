@@ -120,7 +120,8 @@ class RandomNetwork:
         if not 0 < check_nonnegative("density", self.density) <= 1:
             raise fail("density", "above 0 and at most 1", self.density)
         check_choice("noisy", self.noisy, [None, False, True])
-        check_choice("dtype", np.dtype(self.dtype), [np.dtype(np.float32), np.dtype(np.float64)])
+        if self.dtype not in (np.float32, np.float64):
+            raise fail("dtype", "numpy.float32 or numpy.float64", self.dtype)
 
     @property
     def is_noisy(self) -> bool:
@@ -612,7 +613,7 @@ def _standard_weights(
         return _signs(network, shape, generator)
     if network.weights == "ternary":
         block = _signs(network, shape, generator)
-        block *= generator.integers(2, size=shape, dtype=np.uint8) * kind(np.sqrt(2))
+        block *= _bits(shape, generator) * kind(np.sqrt(2))
         return block
     block = generator.standard_normal(shape, dtype=kind)
     if network.positive_share != 0.5:
@@ -629,13 +630,20 @@ def _signs(
 ) -> Values:
     """Signs, plus with the probability that the network says."""
     if network.positive_share == 0.5:
-        positive = generator.integers(2, size=shape, dtype=np.uint8)
+        signs = _bits(shape, generator).astype(network.dtype)
     else:
-        positive = (generator.random(shape) < network.positive_share).astype(np.uint8)
-    signs = positive.astype(network.dtype)
+        places = generator.random(shape, dtype=np.float32)
+        signs = (places < network.positive_share).astype(network.dtype)
     signs *= 2
     signs -= 1
     return signs
+
+
+def _bits(shape: tuple[int, int], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Fair bits, eight from each random byte."""
+    size = shape[0] * shape[1]
+    random_bytes = np.frombuffer(generator.bytes((size + 7) // 8), dtype=np.uint8)
+    return np.unpackbits(random_bytes, count=size).reshape(shape)
 
 
 def _forward_moments(
