@@ -107,9 +107,9 @@ def test_what_is_set():
     assert [layer.fan_in for layer in report.layers] == [64, 512, 512, 512]
     variances = [layer.weight_variance for layer in report.layers]
     expected = [best.variance, best.weight_variance, best.weight_variance, 1 / best.second_moment]
-    assert variances == pytest.approx(expected, rel=1e-9)
-    assert report.chi == pytest.approx(best.chi, rel=1e-9)
-    assert report.depth_scale == pytest.approx(best.depth_scale, rel=1e-6)
+    assert variances == pytest.approx(expected, rel=1e-9, abs=0)
+    assert report.chi == pytest.approx(best.chi, rel=1e-9, abs=0)
+    assert report.depth_scale == pytest.approx(best.depth_scale, rel=1e-6, abs=0)
     assert report.trainable_depth == 6 * report.depth_scale
     assert all(not layer.bias.any() for layer in model if isinstance(layer, nn.Linear))
     assert [phi.name for phi in report.activations] == ["1", "3", "5"]
@@ -150,9 +150,11 @@ def test_biases_of_a_staircase_and_of_a_smooth_activation():
     )
     assert not model[4].bias.any()
     # First layer: what the biases add is not asked of the weights.
-    assert report.layers[0].weight_variance == pytest.approx(report.variance - 0.1, rel=1e-12)
+    assert report.layers[0].weight_variance == pytest.approx(
+        report.variance - 0.1, rel=1e-12, abs=0
+    )
     kept = report.layers[1].weight_variance * report.second_moment + 0.1
-    assert kept == pytest.approx(report.variance, rel=1e-12)
+    assert kept == pytest.approx(report.variance, rel=1e-12, abs=0)
     assert report.chi < optimal_spacing(4).chi
     with pytest.raises(ValueError, match=r"`bias_variance` must be below the pre-activation var"):
         initialize_(model, 4, bias_variance=0.5)
@@ -172,7 +174,7 @@ def test_biases_of_a_staircase_and_of_a_smooth_activation():
 def test_smooth_activations_become_critical(smooth, module, bias_variance, weight_variance):
     model = dense(3, activation=module)
     report = initialize_(model, smooth, generator=seeded(5), bias_variance=bias_variance)
-    assert report.layers[1].weight_variance == pytest.approx(weight_variance, rel=1e-7)
+    assert report.layers[1].weight_variance == pytest.approx(weight_variance, rel=1e-7, abs=0)
     assert report.chi == 1.0
     assert report.depth_scale == math.inf
     assert report.activations == ()
@@ -229,7 +231,7 @@ def test_a_module_or_a_format_says_which_staircase():
     assert (module.num_levels, module.window.item()) == (8, 2.0)
     gain = module.weight_variance * module.slope.item() ** 2
     gain *= math.erf(2.0 / math.sqrt(2 * module.variance.item()))
-    assert gain == pytest.approx(1.0, rel=1e-12)
+    assert gain == pytest.approx(1.0, rel=1e-12, abs=0)
     assert initialize_(model, FP4_E2M1).depth_scale == pytest.approx(78.3328, abs=1e-3)
     assert initialize_(model, uniform_midrise(4, step_size=0.5)).chi == pytest.approx(0.88115395)
 
