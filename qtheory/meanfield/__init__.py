@@ -1,5 +1,6 @@
 """Part 2: how signals propagate through wide networks with quantized or smooth activations."""
 
+from qtheory.meanfield import simulate
 from qtheory.meanfield.activations import Activation
 from qtheory.meanfield.asymptotics import (
     OptimalStaircase,
@@ -15,6 +16,13 @@ from qtheory.meanfield.asymptotics import (
     local_exponent,
     optimal_staircase,
     support_spacing_approx,
+)
+from qtheory.meanfield.backward import (
+    SurrogateKernel,
+    balanced_slope,
+    straight_through_gain,
+    surrogate_kernel,
+    two_input_gain,
 )
 from qtheory.meanfield.critical import CriticalPoint, critical_line, critical_point
 from qtheory.meanfield.fixed_points import (
@@ -104,12 +112,14 @@ __all__ = [
     "Staircase",
     "SteadyState",
     "StochasticStaircase",
+    "SurrogateKernel",
     "Tanh",
     "Trajectory",
     "UniformStaircase",
     "asymptotic_deficit",
     "asymptotic_depth",
     "asymptotic_spacing",
+    "balanced_slope",
     "correlation_fixed_points",
     "correlation_map",
     "correlation_map_slope",
@@ -132,13 +142,17 @@ __all__ = [
     "propagate",
     "scan_spacings",
     "sign",
+    "simulate",
     "spacing_deficit",
     "spacing_slope",
     "staircase_from_affine",
     "staircase_from_format",
     "steady_state",
     "stochastic_staircase",
+    "straight_through_gain",
     "support_spacing_approx",
+    "surrogate_kernel",
+    "two_input_gain",
     "uniform_staircase",
     "unsigned_staircase",
     "variance_fixed_points",
