@@ -1,5 +1,7 @@
 """Moments of staircases in 40 digits, by routes that share nothing with the library."""
 
+import itertools
+
 import mpmath
 
 DIGITS = 40
@@ -15,7 +17,7 @@ def steps(staircase, variance):
     sigma = mpmath.sqrt(mpmath.mpf(variance))
     levels = [mpmath.mpf(float(y)) for y in staircase.levels]
     thresholds = [mpmath.mpf(float(g)) / sigma for g in staircase.thresholds]
-    return thresholds, [b - a for a, b in zip(levels, levels[1:], strict=False)], levels
+    return thresholds, [b - a for a, b in itertools.pairwise(levels)], levels
 
 
 def moment(staircase, variance, power):

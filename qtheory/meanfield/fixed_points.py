@@ -140,7 +140,7 @@ def variance_fixed_points(
     >>> from qtheory.meanfield import uniform_staircase, variance_fixed_points
     >>> points = variance_fixed_points(uniform_staircase(3), weight_variance=1.2348)
     >>> [(round(point.value, 3), point.is_stable) for point in points]
-    [(0.0, True), (0.055, False), (0.667, True)]
+    [(0.0, True), (0.068, False), (0.667, True)]
     """
     sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
     ratio = _homogeneous_ratio(activation)
@@ -200,6 +200,9 @@ def correlation_fixed_points(
     Assumptions: infinite width; equal variances of the two inputs.
 
     Accuracy: 1e-13 absolute; the slope of the map at the root decides how well it is determined.
+
+    Limits: a root within 1e-14 of one is taken for one. This happens to staircases under a strong
+    bias, where the slope at the true root is 1/2.
 
     Examples
     --------
@@ -269,15 +272,17 @@ def steady_state(
     points = correlation_fixed_points(activation, variance=q, **options)
     # The attractor of positive correlations: the smallest of at most two fixed points there.
     point = next(point for point in points if point.value >= 0)
+    # A root too close to one to be told from it, where 1 - M = K sqrt(1 - c) = 1 - c.
+    chi = 0.5 if point.slope == math.inf else point.slope
     slope = float(variance_map_slope(activation, q, weight_variance=sigma_w2))
     return SteadyState(
         variance=q,
         second_moment=float(activation.second_moment(q)),
         variance_slope=slope,
         correlation=point.value,
-        chi=point.slope,
+        chi=chi,
         chi_at_one=float(correlation_map_slope(activation, 1.0, variance=q, **options)),
-        depth_scale=float(depth_scale(min(point.slope, 1.0))),
+        depth_scale=float(depth_scale(min(chi, 1.0))),
         variance_depth_scale=float(depth_scale(min(abs(slope), 1.0))),
     )
 

