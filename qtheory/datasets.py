@@ -13,22 +13,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import as_float_array, check_integer, check_nonempty, fail
+from qtheory._checks import as_float_array, check_choice, check_integer, check_nonempty, fail
 
 __all__ = [
     "ArraySummary",
     "DigitsNetwork",
     "ForwardPass",
+    "TrainedNetworks",
     "array_from_upload",
     "digits_network",
     "digits_split",
     "load_array",
     "summarize_array",
+    "trained_networks",
 ]
 
 _MAX_PIXEL = 16
@@ -203,6 +205,129 @@ class DigitsNetwork:
         return matrices
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedNetworks:
+    """Results of one experiment with trained networks, stored with the library.
+
+    Made by `trained_networks`. The arrays are read-only.
+
+    Parameters
+    ----------
+    points : tuple of mapping
+        Settings of each point by name.
+    checkpoints : tuple of int
+        Numbers of steps after which accuracies were taken.
+    train_accuracy : ndarray
+        Fraction of training images put in their class, shape
+        ``(num_points, num_seeds, num_checkpoints)``; NaN for a network that has diverged.
+    test_accuracy : ndarray
+        The same for the images put aside.
+    losses : ndarray
+        Means of the loss over 20 steps each, evenly spaced over the training, shape
+        ``(num_points, num_seeds, num_means)``.
+    provenance : mapping
+        How, from what and with what they were made.
+    """
+
+    points: tuple[Mapping[str, Any], ...]
+    checkpoints: tuple[int, ...]
+    train_accuracy: NDArray[np.float64]
+    test_accuracy: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Set the arrays read-only."""
+        for array in (self.train_accuracy, self.test_accuracy, self.losses):
+            array.setflags(write=False)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return one setting of every point.
+
+        Parameters
+        ----------
+        name : str
+            Name of the setting.
+
+        Returns
+        -------
+        ndarray
+            Its values, shape ``(num_points,)``.
+
+        Raises
+        ------
+        ValueError
+            If no setting has this name.
+        """
+        if name not in self.points[0]:
+            raise fail("name", "one of " + ", ".join(sorted(self.points[0])), name)
+        return np.array([point[name] for point in self.points])
+
+    def select(self, **settings: object) -> "TrainedNetworks":
+        """Return the points that have given settings.
+
+        Parameters
+        ----------
+        **settings : object
+            Value of each setting by its name.
+
+        Returns
+        -------
+        TrainedNetworks
+            Those points, in their order.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or no setting has such a name.
+        """
+        chosen = np.ones(len(self.points), dtype=bool)
+        for name, value in settings.items():
+            chosen &= self.column(name) == value
+        if not chosen.any():
+            raise fail("settings", "those of at least one point", settings)
+        return TrainedNetworks(
+            tuple(point for point, keep in zip(self.points, chosen, strict=True) if keep),
+            self.checkpoints,
+            self.train_accuracy[chosen],
+            self.test_accuracy[chosen],
+            self.losses[chosen],
+            self.provenance,
+        )
+
+    def table(self, row: str, column: str, values: ArrayLike) -> NDArray[np.float64]:
+        """Arrange one number or array a point by two settings.
+
+        Parameters
+        ----------
+        row, column : str
+            Names of the settings; together they tell all points apart.
+        values : array_like
+            One entry a point, shape ``(num_points, ...)``.
+
+        Returns
+        -------
+        ndarray
+            Shape ``(num_rows, num_columns, ...)``, both settings increasing; NaN where there is
+            no point.
+
+        Raises
+        ------
+        ValueError
+            If two points have both settings in common, or there is not one value a point.
+        """
+        entries = np.asarray(values, dtype=np.float64)
+        if entries.shape[:1] != (len(self.points),):
+            raise fail("values", f"of shape ({len(self.points)}, ...)", entries.shape)
+        rows, i = np.unique(self.column(row), return_inverse=True)
+        columns, j = np.unique(self.column(column), return_inverse=True)
+        if len(set(zip(i.tolist(), j.tolist(), strict=True))) < len(self.points):
+            raise fail("column", f"a setting that with {row!r} tells all points apart", column)
+        table = np.full((len(rows), len(columns), *entries.shape[1:]), np.nan)
+        table[i, j] = entries
+        return table
+
+
 def digits_network() -> DigitsNetwork:
     """Small network trained on handwritten digits, with 360 images it has not seen.
 
@@ -240,6 +365,48 @@ def digits_network() -> DigitsNetwork:
     folder = resources.files("qtheory") / "data"
     provenance = json.loads((folder / "digits_mlp.json").read_text(encoding="utf-8"))
     return _network_from_bytes((folder / "digits_mlp.npz").read_bytes(), str(provenance["sha256"]))
+
+
+def trained_networks(experiment: str) -> TrainedNetworks:
+    """Results of trained networks, from a file that is shipped with the library.
+
+    Parameters
+    ----------
+    experiment : str
+        Which one, such as ``"levels_by_depth"``.
+
+    Returns
+    -------
+    TrainedNetworks
+        Settings and accuracies, in the order in which the points were listed.
+
+    Raises
+    ------
+    ValueError
+        If there is no such experiment.
+
+    Notes
+    -----
+    Provenance: ``qtheory/data/training_sweeps.json``, made by ``python -m tools.sweeps``.
+
+    Examples
+    --------
+    >>> grid = trained_networks("levels_by_depth")
+    >>> sorted(set(grid.column("num_levels").tolist()))
+    [2, 3, 4, 5, 6, 8, 16]
+    """
+    file = resources.files("qtheory") / "data" / "training_sweeps.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    provenance = stored.pop("provenance")
+    check_choice("experiment", experiment, sorted(stored))
+    records = stored[experiment]
+    train, test, losses = (
+        np.array([record[name] for record in records], dtype=np.float64)
+        for name in ("train_accuracy", "test_accuracy", "mean_losses")
+    )
+    points = tuple(record["parameters"] for record in records)
+    checkpoints = tuple(points[0]["checkpoints"])
+    return TrainedNetworks(points, checkpoints, train, test, losses, provenance)
 
 
 def digits_split(

@@ -54,6 +54,7 @@ __all__ = [
     "plot_heatmap",
     "plot_histogram",
     "plot_levels",
+    "plot_phase_diagram",
     "plot_region",
     "plot_staircase",
     "plot_sweep",
@@ -168,6 +169,7 @@ class CategoryStyle:
     linestyle: str | tuple[int, tuple[float, ...]]
 
 
+_BORDERS = ("-", "--", ":", "-.")
 _LINES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     "-",
     "--",
@@ -847,6 +849,93 @@ def plot_heatmap(
     if bar.solids is not None:
         bar.solids.set_rasterized(True)
     return mesh, bar
+
+
+def plot_phase_diagram(
+    ax: Axes,
+    columns: Sequence[object],
+    depths: ArrayLike,
+    accuracy: ArrayLike,
+    *,
+    lines: Mapping[str, ArrayLike] = MappingProxyType({}),
+) -> tuple[QuadMesh, tuple[Line2D, ...]]:
+    """Draw accuracies over a setting and the depth, in percent, with predicted borders.
+
+    Parameters
+    ----------
+    ax : Axes
+        Panel to draw in.
+    columns : sequence
+        Values of the setting, evenly spaced whatever they are, shape ``(num_columns,)``.
+    depths : array_like
+        Increasing depths, above zero, shape ``(num_depths,)``, at least two; the axis is
+        logarithmic.
+    accuracy : array_like
+        Fractions from 0 to 1, shape ``(num_depths, num_columns)``; a cell with NaN stays empty.
+    lines : mapping of str to array_like
+        Depth of each border in each column by its label, shape ``(num_columns,)``. The parts
+        outside of the panel are not drawn.
+
+    Returns
+    -------
+    tuple of QuadMesh and tuple of Line2D
+        The cells and the borders, in the order of ``lines``.
+
+    Raises
+    ------
+    ValueError
+        If the shape of ``accuracy`` or of a border does not fit.
+    """
+    heights, table = np.asarray(depths, dtype=float), np.asarray(accuracy, dtype=float)
+    if table.shape != (heights.size, len(columns)):
+        raise fail("accuracy", f"of shape {(heights.size, len(columns))}", table.shape)
+    middles = np.sqrt(heights[1:] * heights[:-1])
+    ends = (heights[0] ** 2 / middles[0], heights[-1] ** 2 / middles[-1])
+    edges = np.concatenate(([ends[0]], middles, [ends[1]]))
+    ax.grid(visible=False)
+    places = np.arange(len(columns))
+    mesh = ax.pcolormesh(
+        np.arange(len(columns) + 1) - 0.5, edges, table, vmin=0, vmax=1, cmap="cividis"
+    )
+    for row, column in np.argwhere(np.isfinite(table)):
+        share = table[row, column]
+        color = "#ffffff" if share < 0.55 else "#101010"
+        text = f"{100 * share:.0f}"
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+        ax.text(column, heights[row], text, color=color, **style)
+    ax.set(yscale="log", xlim=(-0.5, len(columns) - 0.5), ylim=ends)
+    ax.set_xticks(places, [str(column) for column in columns])
+    ax.set_yticks(heights, [f"{height:g}" for height in heights])
+    ax.minorticks_off()
+    return mesh, tuple(
+        _border(ax, values, label, style)
+        for (label, values), style in zip(lines.items(), _BORDERS * len(lines), strict=False)
+    )
+
+
+def _border(ax: Axes, depths: ArrayLike, label: str, style: str) -> Line2D:
+    """Draw a border over cells: a dark line on a light one, legible on any color, with its name."""
+    heights = np.asarray(depths, dtype=float)
+    count = len(ax.get_xticks())
+    if heights.shape != (count,):
+        raise fail("lines", f"arrays of shape ({count},)", heights.shape)
+    ax.plot(np.arange(count), heights, color="#fdfdfd", linewidth=3.6, alpha=0.9)
+    line = ax.plot(np.arange(count), heights, color="#101010", linestyle=style, linewidth=1.6)[0]
+    line.set_label(label)
+    low, high = ax.get_ylim()
+    inside = np.flatnonzero((heights > low) & (heights < high))
+    if inside.size:
+        last = inside[-1]
+        ax.annotate(
+            label,
+            (float(last), heights[last]),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color="#101010",
+            bbox={"boxstyle": "round,pad=0.15", "facecolor": "#fdfdfd", "edgecolor": "none"},
+        )
+    return line
 
 
 def bit_axis(ax: Axes, *, axis: str = "x", label: str | None = "bit width") -> None:

@@ -303,6 +303,28 @@ def test_cells_of_a_heatmap_fit_between_the_edges(ax):
         plotting.plot_heatmap(ax, [0, 1, 2], [0, 1, 2, 3], [[1.0]], label="loss")
 
 
+def test_a_phase_diagram_has_numbers_in_its_cells_and_named_borders(ax):
+    accuracy = [[0.98, 1.0], [0.1, 0.5], [np.nan, 0.124]]
+    mesh, lines = plotting.plot_phase_diagram(
+        ax, [2, 16], [4, 8, 32], accuracy, lines={"6 depth scales": [5, 20], "none": [99, 99]}
+    )
+    assert_array_equal(mesh.get_array().filled(np.nan), accuracy)
+    shown = {text.get_text() for text in ax.texts}
+    assert shown == {"98", "100", "10", "50", "12", "6 depth scales"}
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["4", "8", "32"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["2", "16"]
+    assert ax.get_yscale() == "log"
+    assert [line.get_label() for line in lines] == ["6 depth scales", "none"]
+    assert_array_equal(lines[0].get_ydata(), [5, 20])
+
+
+def test_a_phase_diagram_fits_its_columns_and_depths(ax):
+    with pytest.raises(ValueError, match=r"`accuracy` must be of shape \(2, 3\), got \(3, 2\)"):
+        plotting.plot_phase_diagram(ax, [2, 3, 4], [4, 8], np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"`lines` must be arrays of shape \(3,\), got \(2,\)"):
+        plotting.plot_phase_diagram(ax, [2, 3, 4], [4, 8], np.ones((2, 3)), lines={"a": [1.0, 2.0]})
+
+
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_ticks_at_bit_widths_are_integers(ax, axis):
     ax.set(xlim=(2, 4), ylim=(2, 4))

@@ -9,7 +9,6 @@ anew and compares it with what is stored. Needs scikit-learn, joblib and tqdm.
 
 import argparse
 import json
-import math
 import platform
 import sys
 import time
@@ -25,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from qtheory import datasets
 from qtheory.meanfield import optimal_spacing, uniform_staircase, variance_fixed_points
+from qtheory.meanfield.backward import balanced_slope
 from qtheory.meanfield.trainer import (
     Architecture,
     Descent,
@@ -45,7 +45,7 @@ VERSION = "1"  # of train_point and what it calls; a new one trains everything a
 NUM_LEVELS = (2, 3, 4, 5, 6, 8, 16)
 DEPTHS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LARGEST_MULTIPLE = 16  # a network deeper than so many depth scales is not trained
-FACTORS = (0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.35, 1.5)
+FACTORS = (0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.5)
 
 Point = dict[str, Any]
 
@@ -97,7 +97,7 @@ def make_point(num_levels: int, depth: int, **changes: Any) -> Point:
         "fan_in_bias_variance": 0.0,
         "first_variance": best.variance,
         "law": "normal",
-        "slope": balanced_slope(best.weight_variance, best.variance),
+        "slope": balanced_slope(best.variance, weight_variance=best.weight_variance),
         "quantized_logits": False,
         "learning_rate": min(0.02, 0.3 / depth),
         "momentum": 0.5,
@@ -114,24 +114,19 @@ def shortened(value: Any) -> Any:
     return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
-def balanced_slope(weight_variance: float, variance: float) -> float:
-    """Return the slope of the surrogate that keeps the size of gradients, for a window of one."""
-    return 1 / math.sqrt(weight_variance * math.erf(1 / math.sqrt(2 * variance)))
-
-
 def detuned(num_levels: int, depth: int, factor: float, balance: bool) -> Point:
     """Return a point with all weight standard deviations multiplied by a factor."""
     weight_variance = factor**2 * make_point(num_levels, depth)["weight_variance"]
     fixed = variance_fixed_points(uniform_staircase(num_levels), weight_variance=weight_variance)
     variance = max(point.value for point in fixed if point.is_stable)
-    slope = balanced_slope(weight_variance, variance) if balance else 1.0
+    slope = balanced_slope(variance, weight_variance=weight_variance) if balance else 1.0
     return make_point(
         num_levels,
         depth,
         weight_variance=weight_variance,
         first_variance=variance,
         slope=slope,
-        checkpoints=[100, 300],
+        checkpoints=[100, 200],
     ) | {"factor": factor, "balanced": balance}
 
 
@@ -189,12 +184,20 @@ def initializations() -> list[Point]:
 
 
 def learning_rates() -> list[Point]:
-    """Return learning rates that do not shrink with depth, and multiples of the one that does."""
-    fixed = [make_point(16, depth, learning_rate=0.02) for depth in (16, 24, 32, 48, 64, 96)]
-    scaled = [
-        make_point(16, 64, learning_rate=multiple * 0.3 / 64) for multiple in (0.1, 0.3, 3.0, 10.0)
+    """Return a learning rate that does not shrink with depth; the grid has the one that does."""
+    return [
+        make_point(16, depth, learning_rate=0.02, checkpoints=[100, 200])
+        for depth in (16, 24, 32, 48, 64)
     ]
-    return fixed + scaled
+
+
+def slow_learning() -> list[Point]:
+    """Return deep networks that learn at three tenths of the rate of the grid."""
+    return [
+        make_point(num_levels, depth, learning_rate=0.09 / depth, checkpoints=[100, 200, 400, 800])
+        for num_levels in (6, 16)
+        for depth in (96, 128)
+    ]
 
 
 def logits() -> list[Point]:
@@ -208,6 +211,7 @@ EXPERIMENTS: dict[str, Callable[[], list[Point]]] = {
     "weight_variances": weight_variances,
     "initializations": initializations,
     "learning_rates": learning_rates,
+    "slow_learning": slow_learning,
     "logits": logits,
 }
 
