@@ -260,7 +260,7 @@ def test_relative_tolerances_of_the_tests_are_not_widened():
     assert tolerance_faults(TESTS) == []
 
 
-@pytest.mark.parametrize("module", ["qtheory", "qtheory.quantizers"])
+@pytest.mark.parametrize("module", ["qtheory", "qtheory.quantizers", "qtheory.meanfield"])
 def test_importing_the_library_loads_numpy_and_scipy_at_most(module):
     code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -274,7 +274,7 @@ def test_the_library_works_without_optional_packages():
         "import sys\n"
         "for name in ('torch', 'numba', 'matplotlib', 'ipywidgets', 'sklearn', 'ml_dtypes'):\n"
         "    sys.modules[name] = None\n"
-        "import qtheory.quantizers, qtheory.numerics, qtheory.check\n"
+        "import qtheory.quantizers, qtheory.meanfield, qtheory.numerics, qtheory.check\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

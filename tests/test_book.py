@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import qtheory.meanfield
+import qtheory.nn
 import qtheory.quantizers
+import qtheory.sweeps
 from tools import chapters as book
 from tools import inventories
 
@@ -24,6 +27,8 @@ ALLOWED_IMPORTS = ("numpy", "matplotlib.pyplot", "math", "qtheory")
 TRAINING_CHAPTERS: frozenset[str] = frozenset()
 # Public functions of the quantizers that no chapter calls, each with its reason.
 NOT_CALLED: dict[str, str] = {}
+# The packages whose functions the chapters introduce.
+PACKAGES = (qtheory.quantizers, qtheory.meanfield, qtheory.nn, qtheory.sweeps)
 NUMPY_GENERATORS = ("default_rng", "Generator")
 COLOR = re.compile(r"#[0-9a-fA-F]{6}|#[0-9a-fA-F]{3}")
 NAMED_COLORS = {
@@ -243,7 +248,8 @@ def test_docstrings_point_at_labels_that_exist():
     known = all_labels()
     pointers = {
         (name, label)
-        for name, text in docstrings(qtheory.quantizers).items()
+        for module in PACKAGES
+        for name, text in docstrings(module).items()
         for label in book_labels(text)
     }
     assert sorted(pair for pair in pointers if pair[1] not in known) == []
@@ -253,8 +259,12 @@ def test_every_public_function_is_called_in_a_chapter():
     called = {
         name for path in CHAPTERS for name in book.called_names(path.read_text(encoding="utf-8"))
     }
-    objects = public_objects(qtheory.quantizers)
-    public = {name for name, thing in objects.items() if inspect.isfunction(thing)}
+    public = {
+        name
+        for module in PACKAGES
+        for name, thing in public_objects(module).items()
+        if inspect.isfunction(thing)
+    }
     assert sorted(public - called - set(NOT_CALLED)) == []
 
 
@@ -263,7 +273,7 @@ def test_list_of_uncalled_functions_is_true():
         name for path in CHAPTERS for name in book.called_names(path.read_text(encoding="utf-8"))
     }
     assert sorted(set(NOT_CALLED) & called) == []
-    assert sorted(set(NOT_CALLED) - set(qtheory.quantizers.__all__)) == []
+    assert sorted(set(NOT_CALLED) - {name for module in PACKAGES for name in module.__all__}) == []
 
 
 def test_citations_of_docstrings_are_in_the_bibliography():

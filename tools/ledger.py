@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import qtheory.meanfield as meanfield
 import qtheory.quantizers as quantizers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +76,8 @@ class Row:
 
     def measure(self) -> float:
         """Return what the library gives."""
-        names = {name: getattr(quantizers, name) for name in quantizers.__all__} | {"math": math}
+        names = {name: getattr(quantizers, name) for name in quantizers.__all__}
+        names |= {"math": math, "np": np, "meanfield": meanfield}
         return float(eval(self.expression, {"__builtins__": {}}, names))  # our own data file
 
     def judge(self) -> str:

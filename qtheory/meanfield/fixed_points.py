@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from qtheory._checks import check_instance, check_nonnegative, check_positive, fail
 from qtheory.meanfield.activations import Activation
@@ -311,6 +310,7 @@ def _roots(function: Function, grid: FloatArray) -> list[float]:
 
 def _bracketed_root(function: Function, left: float, right: float) -> float:
     """Return a root between two points at which the function differs in sign."""
+    from scipy import optimize  # loading it takes as long as the rest of the package
 
     def finite(x: float) -> float:
         return max(function(x), -1e3)
@@ -322,6 +322,8 @@ def _with_turning_points(
     function: Function, grid: FloatArray, values: FloatArray
 ) -> tuple[list[float], list[float]]:
     """Add the extrema that come closest to zero without a change of sign on the grid."""
+    from scipy import optimize  # loading it takes as long as the rest of the package
+
     points = dict(zip(grid.tolist(), values.tolist(), strict=True))
     size = np.abs(values)
     for k in range(1, len(grid) - 1):
