@@ -32,6 +32,14 @@ from qtheory.check.rounding import (
     random_bits_needed,
     truncated_sum_limit,
 )
+from qtheory.check.signals import (
+    correlation_after_relu,
+    critical_erf_weight_variance,
+    critical_leaky_weight_variance,
+    failed_wide_assumption,
+    gradient_norm_growth,
+    layers_until_forgotten,
+)
 from qtheory.check.staircases import (
     failed_staircase_assumption,
     same_input_twice,
@@ -50,6 +58,9 @@ __all__ = [
     "bits_for_sqnr",
     "coarse_pixel_error",
     "compare",
+    "correlation_after_relu",
+    "critical_erf_weight_variance",
+    "critical_leaky_weight_variance",
     "crossover_int6_e3m2",
     "depth_per_doubling",
     "dither_cost_db",
@@ -57,8 +68,11 @@ __all__ = [
     "extrapolated_depth",
     "failed_assumption",
     "failed_staircase_assumption",
+    "failed_wide_assumption",
     "first_missing_integer_e5m2",
+    "gradient_norm_growth",
     "largest_e3m4",
+    "layers_until_forgotten",
     "levels_for_layers",
     "mxfp4_scale_and_peak",
     "noisy_rounding_limit",

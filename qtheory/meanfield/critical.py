@@ -74,7 +74,7 @@ def critical_line(activation: Activation, variance: ArrayLike) -> CriticalPoint:
 
     References
     ----------
-    [PooleEtAl2016]_, [SchoenholzEtAl2017]_
+    [Poole2016]_, [Schoenholz2017]_
 
     Examples
     --------
