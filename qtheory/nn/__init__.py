@@ -10,11 +10,21 @@ from qtheory.nn.initialization import (
     InitializedLayer,
     initialize_,
 )
+from qtheory.nn.propagation import (
+    CorrelationDecay,
+    LayerPropagation,
+    PropagationReport,
+    propagation_report,
+)
 
 __all__ = [
+    "CorrelationDecay",
     "InitializationReport",
     "InitializedActivation",
     "InitializedLayer",
+    "LayerPropagation",
+    "PropagationReport",
     "QuantizedActivation",
     "initialize_",
+    "propagation_report",
 ]

@@ -11,11 +11,11 @@ from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
 from qtheory._checks import fail
-from qtheory.meanfield.smooth import Linear
+from qtheory.meanfield import Linear
 from qtheory.nn._structure import WEIGHTED, Kind, Step, model_steps
 from qtheory.nn._targets import Target
 
-__all__ = ["LAWS", "LayerPlan", "draw", "fan_in", "plan_layers"]
+__all__ = ["LAWS", "LayerPlan", "draw", "fan_in", "plan_layers", "refuse_parameters"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def plan_layers(
     ValueError
         As `qtheory.nn.initialize_`.
     """
-    _refuse_parameters(model)
+    refuse_parameters(model)
     steps, failure = model_steps(model)
     _refuse_steps(steps, target)
     planner = _Planner(target, input_second_moment, output_second_moment, bias_variance)
@@ -221,8 +221,19 @@ def _doubts(step: Step, before: _Signal, is_feeding: bool) -> list[str]:
     return [f"{_described(step)} {doubts[step.kind]}."] if step.kind in doubts else []
 
 
-def _refuse_parameters(model: nn.Module) -> None:
-    """Refuse parameters that have no shape or no memory yet."""
+def refuse_parameters(model: nn.Module) -> None:
+    """Refuse parameters that have no shape or no memory yet.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any model.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is lazy or on the meta device.
+    """
     for name, parameter in model.named_parameters():
         if isinstance(parameter, UninitializedParameter):
             raise fail("model", "free of lazy modules that have not run yet", name)

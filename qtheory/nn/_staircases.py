@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory._checks import check_integer, check_positive, fail
-from qtheory.meanfield import Staircase, UniformStaircase, optimal_spacing, uniform_staircase
-from qtheory.meanfield.backward import balanced_slope
-from qtheory.meanfield.scale import (
+from qtheory.meanfield import (
+    Staircase,
+    UniformStaircase,
+    balanced_slope,
     optimal_scale,
+    optimal_spacing,
     optimal_unsigned,
     staircase_from_affine,
     staircase_from_format,
+    uniform_staircase,
 )
 from qtheory.quantizers import (
     AffineQuantizer,

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from torch import nn
 
 from qtheory._checks import fail
-from qtheory.meanfield.activations import Activation
-from qtheory.meanfield.critical import critical_point
-from qtheory.meanfield.smooth import Erf, HardTanh, LeakyReLU, Linear, ReLU, Tanh
+from qtheory.meanfield import (
+    Activation,
+    Erf,
+    HardTanh,
+    LeakyReLU,
+    Linear,
+    ReLU,
+    Tanh,
+    critical_point,
+)
 from qtheory.nn._staircases import (
     StaircaseLike,
     StaircaseSettings,

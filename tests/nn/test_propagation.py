@@ -1,0 +1,411 @@
+"""The report on a model's signals: what it measures, what it holds against it, what it leaves."""
+
+import contextlib
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+from helpers import assert_mc_close
+
+from qtheory.meanfield import (
+    correlation_map,
+    optimal_spacing,
+    straight_through_gain,
+    uniform_staircase,
+    variance_map,
+)
+from qtheory.numerics import Estimate
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from qtheory.nn import QuantizedActivation, initialize_, propagation_report  # noqa: E402
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def pair_of_angles(correlation, num_in, seed):
+    """Two inputs of second moment one and a given correlation."""
+    basis = torch.linalg.qr(torch.randn(num_in, 2, generator=seeded(seed))).Q.T
+    second = correlation * basis[0] + math.sqrt(1 - correlation**2) * basis[1]
+    return math.sqrt(num_in) * torch.stack([basis[0], second])
+
+
+def dense(depth, *, width=512, num_in=64, num_levels=4, activation=None):
+    make = activation or (lambda: QuantizedActivation(num_levels))
+    parts = [nn.Linear(num_in, width), make()]
+    for _ in range(depth - 1):
+        parts += [nn.Linear(width, width), make()]
+    return nn.Sequential(*parts, nn.Linear(width, 10))
+
+
+def initialized(depth, seed, **options):
+    model = dense(depth, **options)
+    initialize_(model, options.get("num_levels", 4), generator=seeded(seed))
+    return model
+
+
+def batch(num_inputs=16, num_in=64, seed=100):
+    x = torch.randn(num_inputs, num_in, generator=seeded(seed))
+    return x / x.square().mean(1, keepdim=True).sqrt()
+
+
+def report_of(model, x, seed=7):
+    return propagation_report(model, x, generator=seeded(seed))
+
+
+def hooks_of(model):
+    return [len(module._forward_hooks) for module in model.modules()]
+
+
+# --- Unit -------------------------------------------------------------------------------------
+
+
+def test_numbers_of_a_tiny_linear_network_by_hand():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+        model[0].bias.copy_(torch.tensor([0.0, 1.0]))
+        model[1].weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 0.0]]))
+    first, last = report_of(model, torch.tensor([[1.0, 0.0], [0.0, 1.0]])).layers
+    # Pre-activations (1, 1) and (0, 3).
+    assert first.second_moment.mean == pytest.approx(11 / 4)
+    assert first.correlation.mean == pytest.approx(1 / math.sqrt(2))
+    assert (first.weight_variance, first.bias_variance) == (2 * 5 / 4, 1 / 2)
+    assert (first.num_units, first.kind, first.name) == (2, "Linear", "0")
+    cotangent = torch.randn(2, 2, generator=seeded(7))
+    gain = 9 * cotangent[:, 0].square().sum() / cotangent.square().sum()
+    assert first.gain.mean == pytest.approx(float(gain), rel=1e-6, abs=0)
+    assert last.second_moment.mean == pytest.approx(9 / 4)
+    assert (last.gain, last.bias_variance) == (None, 0.0)
+    # No activation in between: nothing to expect.
+    assert first.comparisons() == last.comparisons() == {}
+
+
+def test_the_theory_takes_one_step_from_what_is_measured():
+    model = initialized(2, seed=1)
+    with torch.no_grad():
+        model[2].bias.fill_(0.3)
+    x = pair_of_angles(0.6, 64, seed=2)
+    first, second, _ = report_of(model, x).layers
+    weights = 512 * float(model[2].weight.detach().double().square().mean())
+    options = {"weight_variance": weights, "bias_variance": np.float32(0.3).astype(float) ** 2}
+    phi = uniform_staircase(4)
+    u = model[0](x).detach().double()
+    variances = u.square().mean(1).numpy()
+    expected = variance_map(phi, variances, **options).mean()
+    assert second.expected_second_moment == pytest.approx(expected, rel=1e-9, abs=0)
+    c = float(nn.functional.cosine_similarity(u[0], u[1], dim=0))
+    expected = correlation_map(phi, c, variance=variances.mean(), **options)
+    assert second.expected_correlation == pytest.approx(expected, rel=1e-6, abs=0)
+    gains = straight_through_gain(
+        variances, weight_variance=weights, slope=model[1].slope.item(), window=1.0
+    )
+    assert gains.min() <= first.expected_gain <= gains.max()
+
+
+def test_smooth_activations_have_a_theory_and_others_are_measured_only():
+    x = batch()
+    tanh = report_of(dense(3, activation=nn.Tanh), x).layers[1]
+    assert set(tanh.comparisons()) == {"second moment", "correlation", "gradient gain"}
+    assert tanh.expected_gain < tanh.weight_variance < 0.34
+    for other in (nn.GELU, nn.Sigmoid, nn.SELU):
+        layers = report_of(dense(3, activation=other), x).layers
+        assert [layer.comparisons() for layer in layers] == [{}] * 4
+        assert all(math.isfinite(layer.correlation.mean) for layer in layers)
+
+
+def test_anything_else_between_two_layers_ends_the_theory():
+    x = batch()
+    for extra in (nn.Dropout(0.5), nn.BatchNorm1d(512), nn.LayerNorm(512), nn.Softplus()):
+        model = initialized(2, seed=3)
+        model.insert(2, extra)
+        assert report_of(model, x).layers[1].comparisons().keys() == {"gradient gain"}
+        assert report_of(model, x).layers[0].comparisons() == {}
+
+
+def test_modules_called_twice_are_layers_twice():
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.again = nn.Linear(64, 256), nn.Linear(256, 256)
+            self.phi, self.last = QuantizedActivation(4), nn.Linear(256, 3)
+
+        def forward(self, x):
+            x = self.phi(self.first(x))
+            for _ in range(3):
+                x = self.phi(self.again(x))
+            return self.last(x)
+
+    model = Loop()
+    initialize_(model, 4, generator=seeded(4))
+    layers = report_of(model, batch()).layers
+    assert [layer.name for layer in layers] == ["first", "again", "again", "again", "last"]
+    assert all(layer.comparisons() for layer in layers)
+
+
+def test_what_overwrites_its_input_does_not_change_the_report():
+    x = batch()
+    torch.manual_seed(0)
+    model = dense(2, activation=nn.ReLU)
+    other = copy.deepcopy(model)
+    other[1].inplace = other[3].inplace = True
+    assert str(report_of(model, x)) == str(report_of(other, x))
+
+
+def test_sequences_and_images_have_places():
+    model = nn.Sequential(nn.Linear(6, 32), QuantizedActivation(4), nn.Linear(32, 5))
+    report = report_of(model, torch.randn(3, 7, 6, generator=seeded(5)))
+    assert [layer.num_units for layer in report.layers] == [32, 5]
+    model = nn.Sequential(nn.Conv2d(1, 9, 3), QuantizedActivation(4), nn.Conv2d(9, 4, 3))
+    report = report_of(model, torch.randn(3, 1, 8, 8, generator=seeded(5)))
+    assert [layer.num_units for layer in report.layers] == [9, 4]
+    assert report.layers[0].second_moment.num_samples == 9
+
+
+def test_lower_precision_models():
+    model = initialized(3, seed=6)
+    exact = report_of(model, batch()).layers[2]
+    rounded = report_of(model.bfloat16(), batch().bfloat16()).layers[2]
+    assert rounded.second_moment.mean == pytest.approx(exact.second_moment.mean, rel=0.1, abs=0)
+
+
+def test_one_output_unit_has_an_unknown_error():
+    model = nn.Sequential(nn.Linear(64, 64), QuantizedActivation(4), nn.Linear(64, 1))
+    last = report_of(model, batch()).layers[1]
+    assert last.second_moment.std_error == math.inf
+
+
+# --- What is left behind -------------------------------------------------------------------------
+
+
+class Fragile(nn.Module):
+    """A network with every kind of state, that may raise in the middle."""
+
+    def __init__(self, breaks):
+        super().__init__()
+        self.first, self.norm = nn.Linear(64, 32), nn.BatchNorm1d(32)
+        self.dropout, self.last = nn.Dropout(0.5), nn.Linear(32, 3)
+        self.breaks = breaks
+
+    def forward(self, x):
+        x = self.dropout(self.norm(self.first(x)))
+        self.eval()
+        if self.breaks:
+            raise ArithmeticError("on purpose")
+        return self.last(x)
+
+
+CONTEXTS = {False: contextlib.nullcontext(), True: pytest.raises(ArithmeticError)}
+
+
+@pytest.mark.parametrize("breaks", [False, True], ids=["ends", "breaks"])
+def test_everything_is_as_it_was(breaks):
+    model = Fragile(breaks)
+    model.first.weight.grad = torch.ones(32, 64)
+    state, flags = copy.deepcopy(model.state_dict()), [m.training for m in model.modules()]
+    hooks, random = hooks_of(model), torch.get_rng_state()
+    x = batch()
+    before = x.clone()
+    with CONTEXTS[breaks]:
+        propagation_report(model, x)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert [m.training for m in model.modules()] == flags
+    assert hooks_of(model) == hooks
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(model.first.weight.grad, torch.ones(32, 64))
+    assert model.last.weight.grad is None
+    assert torch.equal(x, before)
+    assert not x.requires_grad
+
+
+def test_the_mode_of_the_caller_does_not_matter():
+    model, x = initialized(2, seed=8), batch()
+    expected = str(report_of(model, x))
+    with torch.no_grad():
+        assert str(report_of(model, x)) == expected
+    with torch.inference_mode():
+        assert str(report_of(model, x.clone())) == expected
+        assert torch.is_inference_mode_enabled()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert str(report_of(model, x)) == expected
+
+
+def test_the_same_generator_gives_the_same_report():
+    model, x = initialized(2, seed=9), batch()
+    assert str(report_of(model, x)) == str(report_of(model, x))
+    assert str(report_of(model, x, seed=1)) != str(report_of(model, x, seed=2))
+
+
+# --- Findings ------------------------------------------------------------------------------------
+
+
+def test_a_good_model_is_not_remarked_on():
+    report = report_of(initialized(6, seed=10), batch())
+    assert report.findings == ()
+    assert str(report).endswith("Nothing to remark.")
+
+
+def test_a_bad_layer_is_found():
+    model = initialized(8, seed=11)
+    with torch.no_grad():
+        model[8].weight.mul_(math.sqrt(0.62))
+    report = report_of(model, batch())
+    text = "layer 3 (6): gradient gain 0.6"
+    assert report.findings[0].startswith(text)
+    assert "expected 1.00 of balanced layers and 0.6" in report.findings[0]
+    assert report.findings[0] in str(report)
+
+
+def test_a_wrong_slope_is_found_in_its_layer():
+    model = initialized(6, seed=12)
+    model[5].slope.fill_(2.0)
+    assert report_of(model, batch()).findings[0].startswith("layer 2 (4): gradient gain 3.8")
+
+
+def test_what_the_modules_do_not_say_is_found():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = initialized(3, seed=13)
+
+        def forward(self, x):
+            x = self.body[1](self.body[0](x))
+            return self.body[6](self.body[5](self.body[4](self.body[3](self.body[2](0.5 * x)))))
+
+    findings = report_of(Hidden(), batch()).findings
+    assert any(text.startswith("layer 1 (body.2): second moment 0.1") for text in findings)
+
+
+def test_silence_is_found():
+    model = initialized(3, seed=14, num_levels=3)
+    with torch.no_grad():
+        model[0].weight.mul_(1e-3)
+    report = report_of(model, batch())
+    assert report.findings[0] == "layer 1 (2): the second moment of the pre-activations is 0"
+    assert report.layers[2].expected_correlation is None
+    assert math.isnan(report.layers[2].correlation.mean)
+    assert "nan" in str(report)
+
+
+def test_gradients_that_end_are_left_out():
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(64, 32), nn.Linear(32, 3)
+
+        def forward(self, x):
+            return self.b(self.a(x).detach())
+
+    assert report_of(Cut(), batch()).layers[0].gain is None
+
+
+def test_long_lists_are_cut():
+    text = str(report_of(dense(12), batch()))
+    assert "more findings." in text.splitlines()[-1]
+
+
+def test_the_report_converts():
+    data = json.loads(json.dumps(report_of(initialized(2, seed=15), batch()).to_dict()))
+    assert data["layers"][1]["name"] == "2"
+    assert set(data["layers"][1]["gain"]) == {"mean", "std_error", "num_samples"}
+    assert data["decay"]["first_layer"] == 1
+    assert data["findings"] == []
+
+
+def test_one_layer_has_no_decay():
+    report = report_of(nn.Linear(64, 64), batch())
+    assert report.decay is None
+    assert report.layers[0].name == ""
+    assert "(model)" in str(report)
+
+
+def test_messages():
+    model, x = initialized(1, seed=16), batch()
+    with pytest.raises(ValueError, match="`model` must be Module, got 3"):
+        propagation_report(3, x)
+    with pytest.raises(ValueError, match="`batch` must be Tensor"):
+        propagation_report(model, x.numpy())
+    with pytest.raises(ValueError, match="`batch` must be a floating-point tensor of at least two"):
+        propagation_report(model, x[:1])
+    with pytest.raises(ValueError, match=r"floating-point tensor .*, got 'torch.int64 of shape"):
+        propagation_report(model, x.long())
+    with pytest.raises(ValueError, match="`generator` must be Generator, got 3"):
+        propagation_report(model, x, generator=3)
+    with pytest.raises(ValueError, match="a network that calls a Linear or convolution"):
+        propagation_report(nn.Tanh(), x)
+    with pytest.raises(ValueError, match="free of lazy modules that have not run yet"):
+        propagation_report(nn.LazyLinear(3), x)
+
+    class Tuple(nn.Linear):
+        def forward(self, x):
+            return (super().forward(x),)
+
+    with pytest.raises(ValueError, match="`model` must be one that returns a tensor, got 'tuple'"):
+        propagation_report(Tuple(64, 3), x)
+    with pytest.raises(ValueError, match=r"keep the first axis of `batch`, got \"\(1024, 3\) at"):
+        propagation_report(
+            nn.Sequential(nn.Flatten(0, 1), nn.Unflatten(0, (-1, 1)), nn.Linear(1, 3)), x
+        )
+
+
+# --- Theory against simulation -----------------------------------------------------------------
+
+
+def correlations_along(num_levels, correlation, depth, num_networks):
+    """Correlation of two inputs in each layer, networks by layers."""
+    x = pair_of_angles(correlation, 64, seed=20)
+    return np.array(
+        [
+            [layer.correlation.mean for layer in report_of(model, x).layers[:-1]]
+            for model in (
+                initialized(depth, seed=seed, num_levels=num_levels) for seed in range(num_networks)
+            )
+        ]
+    )
+
+
+@pytest.mark.theory_vs_sim
+def test_correlations_decay_as_the_theory_says():
+    phi, best = uniform_staircase(4), optimal_spacing(4)
+    path = correlations_along(4, 0.9, depth=4, num_networks=24)
+    expected = [0.9]
+    for _ in range(3):
+        expected.append(correlation_map(phi, expected[-1], variance=best.variance))
+    for theory, samples in zip(expected, path.T, strict=True):
+        assert_mc_close(theory, Estimate.from_samples(samples), rel_resolution=0.1)
+    wrong = 0.9 * best.chi**3  # the slope at zero in place of the map
+    with pytest.raises(AssertionError, match="z = "):
+        assert_mc_close(wrong, Estimate.from_samples(path[:, 3]), rel_resolution=0.1)
+
+
+@pytest.mark.theory_vs_sim
+def test_depth_scale_of_one_network():
+    x = pair_of_angles(0.5, 64, seed=21)[[0, 1] * 8] + 0.6 * batch(16, seed=22)
+    model = initialized(10, seed=23, width=1024)
+    decay = report_of(model, x).decay
+    assert decay.is_exponential
+    assert abs(decay.factor.z_score(decay.expected_factor)) < 5
+    assert decay.factor.std_error < 0.05
+    assert decay.expected_depth_scale == pytest.approx(optimal_spacing(4).depth_scale, rel=0.2)
+
+
+@pytest.mark.theory_vs_sim
+def test_z_scores_are_those_of_a_true_theory():
+    reports = [report_of(initialized(6, seed=s), batch(seed=s + 50)) for s in range(8)]
+    z = np.array(
+        [
+            measured.z_score(expected)
+            for report in reports
+            for layer in report.layers[1:-1]
+            for measured, expected in layer.comparisons().values()
+        ]
+    )
+    # The variance is counted twice on purpose: the scatter stays below one, but not far below.
+    assert np.abs(z).max() < 5
+    assert 0.4 < z.std() < 1.1
