@@ -52,7 +52,9 @@ Point = dict[str, Any]
 
 def train_point(*, rng: np.random.Generator, **point: Any) -> dict[str, Any]:
     """Train the networks of one point, all seeds side by side, in one thread."""
-    data = LabeledData(*datasets.digits_split())
+    inputs, labels, *test = datasets.digits_split()
+    count = point.get("num_train", len(labels))
+    data = LabeledData(inputs[:count], labels[:count], *test)
     rngs = rng.spawn(point["num_seeds"])
     sizes = Architecture(
         num_inputs=data.train_inputs.shape[1],
@@ -205,6 +207,15 @@ def logits() -> list[Point]:
     return [make_point(4, depth, quantized_logits=True) for depth in (8, 16, 32, 48)]
 
 
+def small_training_sets() -> list[Point]:
+    """Return networks that have few images to learn and much time, with two and with 16 levels."""
+    return [
+        make_point(num_levels, depth, checkpoints=[100, 400, 1600]) | {"num_train": 64}
+        for num_levels in (2, 16)
+        for depth in (4, 8, 12, 16)
+    ]
+
+
 EXPERIMENTS: dict[str, Callable[[], list[Point]]] = {
     "levels_by_depth": levels_by_depth,
     "widths": widths,
@@ -213,6 +224,7 @@ EXPERIMENTS: dict[str, Callable[[], list[Point]]] = {
     "learning_rates": learning_rates,
     "slow_learning": slow_learning,
     "logits": logits,
+    "small_training_sets": small_training_sets,
 }
 
 

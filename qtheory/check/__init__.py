@@ -48,6 +48,13 @@ from qtheory.check.staircases import (
     strong_bias_depth,
     ternary_slope,
 )
+from qtheory.check.training_grid import (
+    border_in_depth_scales,
+    default_trainable_depth,
+    depth_of_a_diagonal_kernel,
+    rate_of_equal_learning_time,
+    what_limits,
+)
 
 __all__ = [
     "Verdict",
@@ -56,12 +63,15 @@ __all__ = [
     "best_weight_std",
     "bfloat16_sum_limit",
     "bits_for_sqnr",
+    "border_in_depth_scales",
     "coarse_pixel_error",
     "compare",
     "correlation_after_relu",
     "critical_erf_weight_variance",
     "critical_leaky_weight_variance",
     "crossover_int6_e3m2",
+    "default_trainable_depth",
+    "depth_of_a_diagonal_kernel",
     "depth_per_doubling",
     "dither_cost_db",
     "entropy_coding_gain",
@@ -79,6 +89,7 @@ __all__ = [
     "one_bit_laplace",
     "output_variance",
     "random_bits_needed",
+    "rate_of_equal_learning_time",
     "same_input_twice",
     "silent_weight_variance",
     "step_function_depth",
@@ -87,4 +98,5 @@ __all__ = [
     "ternary_slope",
     "three_level_spacing",
     "truncated_sum_limit",
+    "what_limits",
 ]

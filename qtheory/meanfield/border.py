@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from qtheory._checks import as_float_array, check_finite, fail
 from qtheory.numerics import Estimate
 
-__all__ = ["BorderFit", "border_depth", "fit_border"]
+__all__ = ["BorderFit", "accuracy_after", "border_depth", "fit_border"]
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +36,57 @@ class BorderFit:
     misfit: float
     noise: float
     exponent: Estimate
+
+
+def accuracy_after(
+    num_steps: ArrayLike, checkpoints: ArrayLike, accuracies: ArrayLike
+) -> FloatArray:
+    """Accuracy after numbers of steps between checkpoints.
+
+    Parameters
+    ----------
+    num_steps : array_like
+        One number of steps for each depth, above zero, shape ``(num_depths,)``.
+    checkpoints : array_like
+        Increasing numbers of steps, shape ``(num_checkpoints,)``.
+    accuracies : array_like
+        Accuracies there, shape ``(num_depths, ..., num_checkpoints)``.
+
+    Returns
+    -------
+    ndarray
+        Shape ``(num_depths, ...)``, interpolated linearly in the logarithm of the steps; before
+        the first and after the last checkpoint the accuracy there.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or the checkpoints do not increase from above zero.
+
+    Notes
+    -----
+    Book: ch07-learning-time.
+
+    Examples
+    --------
+    >>> print(accuracy_after([20, 99], [10, 40], [[0.1, 0.3], [0.5, 0.9]]).round(6))
+    [0.2 0.9]
+    """
+    steps = as_float_array("num_steps", num_steps).astype(np.float64)
+    places = as_float_array("checkpoints", checkpoints).astype(np.float64)
+    values = as_float_array("accuracies", accuracies).astype(np.float64)
+    if places.ndim != 1 or not (np.diff(places, prepend=0.0) > 0).all():
+        raise fail("checkpoints", "increasing from above zero", places.tolist())
+    if steps.ndim != 1 or not (steps > 0).all():
+        raise fail("num_steps", "a row of numbers above zero", steps.tolist())
+    if values.ndim < 2 or (values.shape[0], values.shape[-1]) != (steps.size, places.size):
+        shape = f"of shape ({steps.size}, ..., {places.size})"
+        raise fail("accuracies", shape, values.shape)
+    found = [
+        np.apply_along_axis(lambda row, at: np.interp(at, np.log(places), row), -1, table, at)
+        for table, at in zip(values, np.log(steps), strict=True)
+    ]
+    return np.array(found)
 
 
 def border_depth(depths: ArrayLike, accuracies: ArrayLike, *, threshold: float = 0.5) -> FloatArray:

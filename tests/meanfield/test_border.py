@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from qtheory.meanfield.border import border_depth, fit_border
+from qtheory.meanfield.border import accuracy_after, border_depth, fit_border
 
 DEPTHS = [4, 8, 16, 32]
 
@@ -58,6 +58,28 @@ def test_a_wrong_law_leaves_a_misfit_above_the_noise():
 
 def test_a_constant_law_has_no_exponent():
     assert fit_border([3.0, 3.0, 3.0], [[1, 2], [2, 3], [4, 5]]).exponent.mean == 0
+
+
+def test_accuracy_between_checkpoints():
+    accuracies = [[[0.1, 0.3], [0.2, 0.2]], [[0.5, 0.9], [0.0, 1.0]]]
+    found = accuracy_after([20, 5], [10, 40], accuracies)
+    assert_allclose(found, [[0.2, 0.2], [0.5, 0.0]], atol=1e-12)
+    assert np.isnan(accuracy_after([20], [10, 40], [[0.1, np.nan]])).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1], [2, 1], [[0, 0]]), r"`checkpoints` must be increasing from above zero"),
+        (([1], [0, 1], [[0, 0]]), r"`checkpoints` must be increasing from above zero"),
+        (([0], [1, 2], [[0, 0]]), r"`num_steps` must be a row of numbers above zero"),
+        (([1], [1, 2], [0, 0]), r"`accuracies` must be of shape \(1, ..., 2\), got \(2,\)"),
+        (([1], [1, 2], [[0, 0, 0]]), r"`accuracies` must be of shape \(1, ..., 2\), got \(1, 3\)"),
+    ],
+)
+def test_bad_checkpoints_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        accuracy_after(*arguments)
 
 
 @pytest.mark.parametrize(
