@@ -12,7 +12,7 @@ from scipy import special
 
 from qtheory.numerics import gauss_legendre
 
-__all__ = ["Lattice", "pair_density_integral", "pair_density_sum"]
+__all__ = ["Lattice", "pair_density_integrals", "pair_density_sum"]
 
 FloatArray = NDArray[np.float64]
 
@@ -21,6 +21,8 @@ MAX_SUMMED = 2**14
 NODES_PER_PANEL = 16
 # Terms exp(-x) with x beyond this are dropped: they are below 1e-19 of the largest.
 CUTOFF = 44.0
+# Entries of a table of angles by thresholds that stays in a fast cache.
+BLOCK_ENTRIES = 2**14
 # Below this angle, in spacings, all pairs of different thresholds are negligible: exp(-32).
 FLAT_ANGLE = 0.125
 # Thresholds beyond this many standard deviations have no effect in float64.
@@ -45,10 +47,10 @@ def pair_density_sum(lattice: Lattice, angles: FloatArray, *, mirrored: bool = F
     ``mirrored`` turns the sign of t_j, which stands for the correlation of opposite sign.
     """
     lattice = _trimmed(lattice)
-    if lattice.num_thresholds == 0:
-        return np.zeros(len(angles))
+    if lattice.num_thresholds == 0 or angles.size == 0:
+        return np.zeros(angles.size)
     if lattice.num_thresholds <= MAX_SUMMED:
-        return np.array([_summed(lattice, float(x), mirrored) for x in angles])
+        return _summed(lattice, angles, mirrored)
     return np.array([_integrated(lattice, float(x), mirrored) for x in angles])
 
 
@@ -63,27 +65,36 @@ def _trimmed(lattice: Lattice) -> Lattice:
     return Lattice(last - first + 1, spacing, center + spacing * (0.5 * (first + last) - half))
 
 
-def _rates(lattice: Lattice, angle: float, mirrored: bool) -> tuple[float, float]:
+def _rates(lattice: Lattice, angles: FloatArray, mirrored: bool) -> tuple[FloatArray, FloatArray]:
     """Return the rates of the two Gaussian sums, over differences and over sums of indices."""
-    fast = lattice.spacing**2 / (8 * math.sin(angle / 2) ** 2)
-    slow = lattice.spacing**2 / (8 * math.cos(angle / 2) ** 2)
+    fast = lattice.spacing**2 / (8 * np.sin(0.5 * angles) ** 2)
+    slow = lattice.spacing**2 / (8 * np.cos(0.5 * angles) ** 2)
     return (slow, fast) if mirrored else (fast, slow)
 
 
-def _summed(lattice: Lattice, angle: float, mirrored: bool) -> float:
-    """Return S(x) in linear time."""
+def _summed(lattice: Lattice, angles: FloatArray, mirrored: bool) -> FloatArray:
+    """Return S(x) at each angle in linear time, a block of angles at once."""
+    rows = max(1, BLOCK_ENTRIES // lattice.num_thresholds)
+    blocks = [angles[start : start + rows] for start in range(0, angles.size, rows)]
+    return np.concatenate([_summed_block(lattice, block, mirrored) for block in blocks])
+
+
+def _summed_block(lattice: Lattice, angles: FloatArray, mirrored: bool) -> FloatArray:
+    """Return S(x) at a few angles, with a table of angles by thresholds."""
     n = lattice.num_thresholds
-    apart, along = _rates(lattice, angle, mirrored)
+    apart, along = _rates(lattice, angles, mirrored)
     s = np.arange(n, dtype=np.float64)
     shift = 2 * lattice.center / lattice.spacing
-    terms = np.exp(-along * (s + shift) ** 2) + np.exp(-along * (s - shift) ** 2)
-    terms[0] *= 0.5
-    prefix = np.empty(n)
-    prefix[0::2], prefix[1::2] = np.cumsum(terms[0::2]), np.cumsum(terms[1::2])
-    num_near = min(n, int(math.sqrt(CUTOFF / apart)) + 2)
-    weights = 2 * np.exp(-apart * s[:num_near] ** 2)
-    weights[0] = 1.0
-    return float(weights @ prefix[::-1][:num_near])
+    terms = np.exp(np.multiply.outer(-along, (s + shift) ** 2))
+    terms += np.exp(np.multiply.outer(-along, (s - shift) ** 2)) if shift else terms
+    terms[:, 0] *= 0.5
+    prefix = np.empty_like(terms)
+    for parity in (0, 1):
+        np.cumsum(terms[:, parity::2], axis=1, out=prefix[:, parity::2])
+    num_near = min(n, int(math.sqrt(CUTOFF / apart.min())) + 2)
+    weights = np.exp(np.multiply.outer(-apart, s[:num_near] ** 2))
+    weights[:, 1:] *= 2
+    return np.asarray(np.einsum("ij,ij->i", weights, prefix[:, n - num_near :][:, ::-1]))
 
 
 class _Gaussian(NamedTuple):
@@ -103,7 +114,7 @@ def _integrated(lattice: Lattice, angle: float, mirrored: bool) -> float:
     so the faster decaying Gaussian is the outer one.
     """
     m = lattice.num_thresholds - 1
-    apart, along = _rates(lattice, angle, mirrored)
+    apart, along = (float(rate[0]) for rate in _rates(lattice, np.array([angle]), mirrored))
     differences = _Gaussian(apart, 0.0)
     sums = _Gaussian(along, 2 * lattice.center / lattice.spacing)
     outer, inner = (differences, sums) if apart >= along else (sums, differences)
@@ -166,12 +177,19 @@ def _erf_difference(upper: FloatArray, lower: FloatArray) -> FloatArray:
     return np.asarray(np.where(lower > 0.5, tails, np.where(upper < -0.5, mirrored, middle)))
 
 
-def pair_density_integral(
-    lattice: Lattice, start: float, stop: float, *, mirrored: bool = False
-) -> float:
-    """Return the integral of S(x) / (2 pi) over angles from ``start`` to ``stop``."""
-    nodes, weights = _panels(start, stop, FLAT_ANGLE * lattice.spacing)
-    return float(weights @ pair_density_sum(lattice, nodes, mirrored=mirrored)) / (2 * math.pi)
+def pair_density_integrals(
+    lattice: Lattice, starts: FloatArray, stops: FloatArray, *, mirrored: bool = False
+) -> FloatArray:
+    """Return the integrals of S(x) / (2 pi) between angles in [0, pi / 2], all at once."""
+    if starts.size == 0:
+        return np.empty(0)
+    flat = FLAT_ANGLE * lattice.spacing
+    rules = [_panels(float(a), float(b), flat) for a, b in zip(starts, stops, strict=True)]
+    nodes = np.concatenate([points for points, _ in rules])
+    values = pair_density_sum(lattice, nodes, mirrored=mirrored)
+    ends = np.cumsum([points.size for points, _ in rules])[:-1]
+    parts = zip(rules, np.split(values, ends), strict=True)
+    return np.array([rule[1] @ part for rule, part in parts]) / (2 * math.pi)
 
 
 def _panels(start: float, stop: float, flat: float) -> tuple[FloatArray, FloatArray]:

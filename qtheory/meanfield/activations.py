@@ -163,8 +163,8 @@ class Activation(abc.ABC):
         variance = check_nonnegative("variance", variance)
         if variance == 0:
             constant = self._degenerate_cross_moment()
-            return _over_correlations(lambda _: constant, correlation)
-        return _over_correlations(lambda c: self._cross_moment(c, variance), correlation)
+            return _over_correlations(lambda c: np.full(c.shape, constant), correlation)
+        return _over_correlations(lambda c: self._cross_moments(c, variance), correlation)
 
     def cross_moment_slope(self, correlation: ArrayLike, variance: float) -> FloatOrArray:
         r"""Slope of the cross moment as a function of the correlation.
@@ -193,7 +193,7 @@ class Activation(abc.ABC):
         """
         _refuse_zero("variance", variance)
         variance = check_nonnegative("variance", variance)
-        return _over_correlations(lambda c: self._cross_moment_slope(c, variance), correlation)
+        return _over_correlations(lambda c: self._cross_moment_slopes(c, variance), correlation)
 
     def hermite_coefficients(self, num_terms: int, variance: float) -> FloatArray:
         r"""Coefficients of the activation in normalized Hermite polynomials.
@@ -244,6 +244,14 @@ class Activation(abc.ABC):
     @abc.abstractmethod
     def _hermite_coefficients(self, num_terms: int, variance: float) -> FloatArray: ...
 
+    # Many correlations at once, for an activation that can do better than one after another.
+
+    def _cross_moments(self, correlations: FloatArray, variance: float) -> FloatArray:
+        return np.array([self._cross_moment(c, variance) for c in correlations.tolist()])
+
+    def _cross_moment_slopes(self, correlations: FloatArray, variance: float) -> FloatArray:
+        return np.array([self._cross_moment_slope(c, variance) for c in correlations.tolist()])
+
     def _degenerate_cross_moment(self) -> float:
         """Cross moment when both inputs are zero."""
         return self._mean(0.0) ** 2
@@ -258,13 +266,16 @@ def _over_variances(function: Callable[[float], float], variance: ArrayLike) -> 
     return _mapped(function, values)
 
 
-def _over_correlations(function: Callable[[float], float], correlation: ArrayLike) -> FloatOrArray:
-    """Map a function of one correlation over an array of them."""
+def _over_correlations(
+    function: Callable[[FloatArray], FloatArray], correlation: ArrayLike
+) -> FloatOrArray:
+    """Apply a function of a list of correlations to an array of them; scalars stay scalars."""
     values = as_float_array("correlation", correlation).astype(np.float64)
     bad = ~(np.abs(values) <= 1)
     if bad.any():
         raise fail("correlation", "in [-1, 1]", float(values[bad][0]))
-    return _mapped(function, values)
+    results = function(values.ravel())
+    return float(results[0]) if values.ndim == 0 else results.reshape(values.shape)
 
 
 def _mapped(function: Callable[[float], float], values: FloatArray) -> FloatOrArray:

@@ -18,7 +18,7 @@ from qtheory._checks import (
 )
 from qtheory.meanfield import _pairs
 from qtheory.meanfield._lattice_sums import DENSITY, DENSITY_MOMENT, TAIL, Summand, lattice_sum
-from qtheory.meanfield._uniform_sums import Lattice, pair_density_integral, pair_density_sum
+from qtheory.meanfield._uniform_sums import Lattice, pair_density_integrals, pair_density_sum
 from qtheory.meanfield.activations import Activation, FloatArray
 from qtheory.quantizers import RoundMode, ScalarQuantizer, UniformQuantizer
 
@@ -407,23 +407,37 @@ class UniformStaircase(Activation):
         )
 
     def _cross_moment(self, correlation: float, variance: float) -> float:
+        return float(self._cross_moments(np.array([correlation]), variance)[0])
+
+    def _cross_moments(self, correlations: FloatArray, variance: float) -> FloatArray:
         lattice, power = self._lattice(variance), self.level_step**2
-        angle = 2 * math.asin(math.sqrt((1 - abs(correlation)) / 2))
-        if correlation > 0.5:
-            return self._second_moment(variance) - power * pair_density_integral(lattice, 0, angle)
-        mirrored = correlation < 0
-        moved = pair_density_integral(lattice, angle, math.pi / 2, mirrored=mirrored)
-        return self._mean(variance) ** 2 + math.copysign(power, correlation) * moved
+        angles, base = _angles(correlations), self._mean(variance) ** 2
+        moments = np.empty(correlations.size)
+        is_high = correlations > 0.5
+        lost = pair_density_integrals(lattice, np.zeros(is_high.sum()), angles[is_high])
+        moments[is_high] = self._second_moment(variance) - power * lost
+        for chosen, sign in ((~is_high & (correlations >= 0), 1), (correlations < 0, -1)):
+            start, stop = angles[chosen], np.full(chosen.sum(), math.pi / 2)
+            moved = pair_density_integrals(lattice, start, stop, mirrored=sign < 0)
+            moments[chosen] = base + sign * power * moved
+        return moments
 
     def _cross_moment_slope(self, correlation: float, variance: float) -> float:
-        if abs(correlation) == 1:
+        return float(self._cross_moment_slopes(np.array([correlation]), variance)[0])
+
+    def _cross_moment_slopes(self, correlations: FloatArray, variance: float) -> FloatArray:
+        lattice, angles = self._lattice(variance), _angles(correlations)
+        slopes = np.empty(correlations.size)
+        is_end = np.abs(correlations) == 1
+        for is_mirrored in (False, True):
+            chosen = ~is_end & ((correlations < 0) == is_mirrored)
+            sums = pair_density_sum(lattice, angles[chosen], mirrored=is_mirrored)
+            slopes[chosen] = self.level_step**2 * sums / (2 * math.pi * np.sin(angles[chosen]))
+        for index in np.flatnonzero(is_end):
             # At c = -1 the slope is finite only if no two thresholds mirror each other.
-            return _slope_at_limit(self._near_steps(variance), correlation)
-        angle = 2 * math.asin(math.sqrt((1 - abs(correlation)) / 2))
-        density = pair_density_sum(
-            self._lattice(variance), np.array([angle]), mirrored=correlation < 0
-        )
-        return self.level_step**2 * float(density[0]) / (2 * math.pi * math.sin(angle))
+            near = self._near_steps(variance)
+            slopes[index] = _slope_at_limit(near, float(correlations[index]))
+        return slopes
 
     def _near_steps(self, variance: float) -> _pairs.Steps:
         """Return the thresholds within reach, to ask whether any mirror each other."""
@@ -557,6 +571,11 @@ def _apply(levels: FloatArray, thresholds: FloatArray, x: ArrayLike) -> FloatArr
 def _density(t: FloatArray) -> FloatArray:
     """Return the standard normal density."""
     return np.asarray(np.exp(-0.5 * t**2) / math.sqrt(2 * math.pi))
+
+
+def _angles(correlations: FloatArray) -> FloatArray:
+    """Return arccos of the magnitudes, exact as they approach one."""
+    return np.asarray(2 * np.arcsin(np.sqrt(0.5 * (1 - np.abs(correlations)))))
 
 
 def _slope_at_limit(steps: _pairs.Steps, correlation: float) -> float:
