@@ -1,8 +1,8 @@
 """One forward and one backward pass through a model that leave it as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from qtheory._checks import fail
 from qtheory.nn._structure import Kind, module_kind
 
-__all__ = ["Call", "Recording", "record"]
+__all__ = ["Call", "record"]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One call of a module in a forward pass.
 
@@ -44,30 +44,7 @@ class Call:
         return moved.reshape(moved.shape[0], moved.shape[1], -1)
 
 
-@dataclass(eq=False)
-class Recording:
-    """All calls of a forward pass in their order.
-
-    Parameters
-    ----------
-    calls : list of Call
-        Calls of modules whose role is known, or that have no modules inside.
-    """
-
-    calls: list[Call] = field(default_factory=list)
-
-    def hook(self, name: str, module: nn.Module, output: object) -> Tensor | None:
-        """Take down a call; layers hand on a copy, so that nothing can overwrite what is kept."""
-        kind = module_kind(module)
-        call = Call(name, module, kind)
-        self.calls.append(call)
-        if kind is not Kind.WEIGHTED or not isinstance(output, Tensor):
-            return None
-        call.output = output
-        return output.clone()
-
-
-def record(model: nn.Module, batch: Tensor, generator: torch.Generator | None) -> Recording:
+def record(model: nn.Module, batch: Tensor, generator: torch.Generator | None) -> list[Call]:
     """Run a model forward and backward from a random cotangent, and restore everything.
 
     Parameters
@@ -81,67 +58,77 @@ def record(model: nn.Module, batch: Tensor, generator: torch.Generator | None) -
 
     Returns
     -------
-    Recording
-        Calls with outputs and gradients.
+    list of Call
+        Calls of modules whose role is known, or that have no modules inside, in their order.
 
     Raises
     ------
     ValueError
         If the model does not return a tensor, or a layer has lost the axis of the batch.
     """
-    recording = Recording()
+    calls: list[Call] = []
     with _restored(model, batch), torch.inference_mode(False), torch.enable_grad():
         inputs = batch.detach().clone().requires_grad_(True)
-        with _hooked(model, recording):
+        with _hooked(model, calls):
             output = model(inputs)
         if not isinstance(output, Tensor):
             raise fail("model", "one that returns a tensor", type(output).__name__)
-        layers = [call for call in recording.calls if call.output is not None]
-        _check_batch_axis(layers, len(batch))
-        _differentiate(output, layers, generator)
-    return recording
+        _check_batch_axis(calls, len(batch))
+        gradients = _gradients(output, [call.output for call in calls], generator)
+    return [replace(call, gradient=value) for call, value in zip(calls, gradients, strict=True)]
 
 
-def _differentiate(output: Tensor, layers: list[Call], generator: torch.Generator | None) -> None:
-    """Set the gradients of a random combination of the outputs."""
-    outputs = [call.output for call in layers if call.output is not None]
-    reached = [position for position, u in enumerate(outputs) if u.requires_grad]
+def _gradients(
+    output: Tensor, inner: list[Tensor | None], generator: torch.Generator | None
+) -> list[Tensor | None]:
+    """Gradients of a random combination of the outputs by what lies inside."""
+    reached = {k: u for k, u in enumerate(inner) if u is not None and u.requires_grad}
+    gradients: list[Tensor | None] = [None] * len(inner)
     if not (output.requires_grad and reached):
-        return
+        return gradients
     device = output.device if generator is None else generator.device
     cotangent = torch.randn(output.shape, generator=generator, device=device).to(output)
-    gradients = torch.autograd.grad(
-        output, [outputs[k] for k in reached], cotangent, allow_unused=True
-    )
-    for position, gradient in zip(reached, gradients, strict=True):
-        layers[position].gradient = gradient
+    found = torch.autograd.grad(output, list(reached.values()), cotangent, allow_unused=True)
+    for position, gradient in zip(reached, found, strict=True):
+        gradients[position] = gradient
+    return gradients
 
 
-def _check_batch_axis(layers: list[Call], num_inputs: int) -> None:
+def _check_batch_axis(calls: list[Call], num_inputs: int) -> None:
     """Refuse layers whose output does not have the inputs along its first axis."""
-    for call in layers:
-        shape = () if call.output is None else tuple(call.output.shape)
+    for call in calls:
+        shape = (num_inputs, 1) if call.output is None else tuple(call.output.shape)
         if len(shape) < 2 or shape[0] != num_inputs:
-            found = f"{tuple(shape)} at '{call.name}'"
+            found = f"{shape} at '{call.name}'"
             raise fail("model", "one whose layers keep the first axis of `batch`", found)
 
 
 @contextmanager
-def _hooked(model: nn.Module, recording: Recording) -> Iterator[None]:
+def _hooked(model: nn.Module, calls: list[Call]) -> Iterator[None]:
     """Attach hooks to all modules of known role or without insides, and always remove them."""
     handles = []
     try:
         for name, module in model.named_modules():
             if module_kind(module) is not Kind.UNKNOWN or not list(module.children()):
-                handles.append(
-                    module.register_forward_hook(
-                        lambda module, _, output, name=name: recording.hook(name, module, output)
-                    )
-                )
+                handles.append(module.register_forward_hook(_hook(name, calls)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hook(name: str, calls: list[Call]) -> Callable[[nn.Module, object, object], Tensor | None]:
+    """Return a hook that takes down a call."""
+
+    def take_down(module: nn.Module, _: object, output: object) -> Tensor | None:
+        kind = module_kind(module)
+        if kind is not Kind.WEIGHTED or not isinstance(output, Tensor):
+            calls.append(Call(name, module, kind))
+            return None
+        calls.append(Call(name, module, kind, output))
+        return output.clone()  # handed on, so that nothing can overwrite what is kept
+
+    return take_down
 
 
 @contextmanager

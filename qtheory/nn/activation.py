@@ -110,7 +110,7 @@ class QuantizedActivation(nn.Module):
     ) -> None:
         super().__init__()
         levels, thresholds = listed_staircase("activation", activation)
-        self.write_(settings(levels, thresholds, slope=slope, window=window, variance=variance))
+        self._write(settings(levels, thresholds, slope=slope, window=window, variance=variance))
 
     @property
     def num_levels(self) -> int:
@@ -169,7 +169,7 @@ class QuantizedActivation(nn.Module):
         window = self.window.to(_floating(u).dtype)
         return self.slope.to(u.dtype) * torch.clamp(u, -window, window)
 
-    def write_(self, values: StaircaseSettings) -> None:
+    def _write(self, values: StaircaseSettings) -> None:
         """Replace all buffers, keeping their device.
 
         Parameters

@@ -328,7 +328,7 @@ def _write(model: nn.Module, values: Sequence[tuple[nn.Parameter, Tensor]], targ
                 parameter.copy_(value)
                 done.append((parameter, old_value))
         for module in modules:
-            module.write_(_settings(target))
+            module._write(_settings(target))
     except BaseException:
         with torch.no_grad():
             for tensor, before in done:

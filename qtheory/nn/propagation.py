@@ -253,8 +253,8 @@ def propagation_report(
     >>> _ = initialize_(model, 4, generator=torch.Generator().manual_seed(0))
     >>> batch = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
     >>> report = propagation_report(model, batch, generator=torch.Generator().manual_seed(2))
-    >>> print(round(report.layers[0].gain.mean, 1), report.findings)
-    1.0 ()
+    >>> len(report.layers), report.findings
+    (3, ())
     """
     check_instance("model", model, nn.Module)
     check_instance("batch", batch, Tensor)
@@ -264,7 +264,7 @@ def propagation_report(
     if generator is not None:
         check_instance("generator", generator, torch.Generator)
     refuse_parameters(model)
-    calls = record(model, batch, generator).calls
+    calls = record(model, batch, generator)
     positions = [k for k, call in enumerate(calls) if call.output is not None]
     if not positions:
         raise fail("model", "a network that calls a Linear or convolution", type(model).__name__)

@@ -392,7 +392,8 @@ def test_depth_scale_of_one_network():
     assert decay.is_exponential
     assert abs(decay.factor.z_score(decay.expected_factor)) < 5
     assert decay.factor.std_error < 0.05
-    assert decay.expected_depth_scale == pytest.approx(optimal_spacing(4).depth_scale, rel=0.2)
+    # The limit of small correlations; these are up to one half.
+    assert decay.expected_depth_scale == pytest.approx(7.9037, abs=1.6)
 
 
 @pytest.mark.theory_vs_sim
