@@ -484,7 +484,7 @@ def circle_covariance(
 
     Notes
     -----
-    Book: ch05-circle.
+    Book: sec-ch05-phenomenon.
     """
     count = check_integer("num_inputs", num_inputs, minimum=2)
     check_instance("network", network, RandomNetwork)
