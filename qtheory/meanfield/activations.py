@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qtheory._checks import as_float_array, check_integer, check_nonnegative, fail
+from qtheory._checks import (
+    as_float_array,
+    check_integer,
+    check_nonnegative,
+    check_positive,
+    fail,
+)
 
 __all__ = ["Activation", "FloatArray", "FloatOrArray"]
 
@@ -163,8 +169,14 @@ class Activation(abc.ABC):
         variance = check_nonnegative("variance", variance)
         if variance == 0:
             constant = self._degenerate_cross_moment()
-            return _over_correlations(lambda c: np.full(c.shape, constant), correlation)
-        return _over_correlations(lambda c: self._cross_moments(c, variance), correlation)
+            return _over_correlations(
+                lambda _: constant, lambda c: np.full(c.shape, constant), correlation
+            )
+        return _over_correlations(
+            lambda c: self._cross_moment(c, variance),
+            lambda c: self._cross_moments(c, variance),
+            correlation,
+        )
 
     def cross_moment_slope(self, correlation: ArrayLike, variance: float) -> FloatOrArray:
         r"""Slope of the cross moment as a function of the correlation.
@@ -191,9 +203,12 @@ class Activation(abc.ABC):
         -----
         Book: ch04-correlation-slope.
         """
-        _refuse_zero("variance", variance)
-        variance = check_nonnegative("variance", variance)
-        return _over_correlations(lambda c: self._cross_moment_slopes(c, variance), correlation)
+        variance = check_positive("variance", variance)
+        return _over_correlations(
+            lambda c: self._cross_moment_slope(c, variance),
+            lambda c: self._cross_moment_slopes(c, variance),
+            correlation,
+        )
 
     def hermite_coefficients(self, num_terms: int, variance: float) -> FloatArray:
         r"""Coefficients of the activation in normalized Hermite polynomials.
@@ -218,8 +233,7 @@ class Activation(abc.ABC):
             If ``num_terms`` is below 1 or the variance is not above zero.
         """
         num_terms = check_integer("num_terms", num_terms, minimum=1)
-        _refuse_zero("variance", variance)
-        return self._hermite_coefficients(num_terms, check_nonnegative("variance", variance))
+        return self._hermite_coefficients(num_terms, check_positive("variance", variance))
 
     # What an activation defines: scalars in, floats out, arguments checked.
 
@@ -267,15 +281,18 @@ def _over_variances(function: Callable[[float], float], variance: ArrayLike) -> 
 
 
 def _over_correlations(
-    function: Callable[[FloatArray], FloatArray], correlation: ArrayLike
+    one: Callable[[float], float],
+    many: Callable[[FloatArray], FloatArray],
+    correlation: ArrayLike,
 ) -> FloatOrArray:
-    """Apply a function of a list of correlations to an array of them; scalars stay scalars."""
-    values = as_float_array("correlation", correlation).astype(np.float64)
+    """Apply the one function to a scalar, the other to the elements of an array."""
+    values = as_float_array("correlation", correlation).astype(np.float64, copy=False)
     bad = ~(np.abs(values) <= 1)
     if bad.any():
         raise fail("correlation", "in [-1, 1]", float(values[bad][0]))
-    results = function(values.ravel())
-    return float(results[0]) if values.ndim == 0 else results.reshape(values.shape)
+    if values.ndim == 0:
+        return float(one(float(values)))
+    return many(values.ravel()).reshape(values.shape)
 
 
 def _mapped(function: Callable[[float], float], values: FloatArray) -> FloatOrArray:

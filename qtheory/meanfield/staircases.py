@@ -423,20 +423,26 @@ class UniformStaircase(Activation):
         return moments
 
     def _cross_moment_slope(self, correlation: float, variance: float) -> float:
-        return float(self._cross_moment_slopes(np.array([correlation]), variance)[0])
+        if abs(correlation) == 1:
+            # At c = -1 the slope is finite only if no two thresholds mirror each other.
+            return _slope_at_limit(self._near_steps(variance), correlation)
+        return float(self._inner_slopes(np.array([correlation]), variance, correlation < 0)[0])
+
+    def _inner_slopes(
+        self, correlations: FloatArray, variance: float, mirrored: bool
+    ) -> FloatArray:
+        """Return the slopes at correlations of one sign, none of them 1 or -1."""
+        angles = _angles(correlations)
+        sums = pair_density_sum(self._lattice(variance), angles, mirrored=mirrored)
+        return np.asarray(self.level_step**2 / (2 * math.pi) * sums / np.sin(angles))
 
     def _cross_moment_slopes(self, correlations: FloatArray, variance: float) -> FloatArray:
-        lattice, angles = self._lattice(variance), _angles(correlations)
         slopes = np.empty(correlations.size)
         is_end = np.abs(correlations) == 1
-        for is_mirrored in (False, True):
-            chosen = ~is_end & ((correlations < 0) == is_mirrored)
-            sums = pair_density_sum(lattice, angles[chosen], mirrored=is_mirrored)
-            slopes[chosen] = self.level_step**2 * sums / (2 * math.pi * np.sin(angles[chosen]))
-        for index in np.flatnonzero(is_end):
-            # At c = -1 the slope is finite only if no two thresholds mirror each other.
-            near = self._near_steps(variance)
-            slopes[index] = _slope_at_limit(near, float(correlations[index]))
+        for mirrored in (False, True):
+            chosen = ~is_end & ((correlations < 0) == mirrored)
+            slopes[chosen] = self._inner_slopes(correlations[chosen], variance, mirrored)
+        slopes[is_end] = [self._cross_moment_slope(c, variance) for c in correlations[is_end]]
         return slopes
 
     def _near_steps(self, variance: float) -> _pairs.Steps:
