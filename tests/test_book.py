@@ -24,7 +24,7 @@ MAX_MEDIAN_LINES = 4
 MAX_LESSON_LINES = 10
 ALLOWED_IMPORTS = ("numpy", "matplotlib.pyplot", "math", "qtheory")
 # Chapters that train a network may import torch; none of Part 1 does.
-TRAINING_CHAPTERS: frozenset[str] = frozenset()
+TRAINING_CHAPTERS = frozenset({"07-does-it-predict-training"})
 # Public functions of the quantizers that no chapter calls, each with its reason.
 NOT_CALLED: dict[str, str] = {}
 # The packages whose functions the chapters introduce.
