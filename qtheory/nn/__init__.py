@@ -3,6 +3,7 @@
 The only part of the library that needs PyTorch: ``pip install qtheory[torch]``.
 """
 
+from qtheory.nn import _requirement  # noqa: F401  # first, to say what is missing
 from qtheory.nn.activation import QuantizedActivation
 from qtheory.nn.initialization import (
     InitializationReport,

@@ -164,6 +164,7 @@ class PropagationReport:
         return {**asdict(self), "findings": list(self.findings)}
 
     def __str__(self) -> str:
+        """Draw a table of the layers, with the findings below."""
         title = f"{'':>5} {'layer':<18} {'weights':>8}"
         title += f" {'second moment':>17} {'correlation':>17} {'gradient gain':>17}"
         lines = [title, *(_row(k, layer) for k, layer in enumerate(self.layers))]

@@ -271,11 +271,11 @@ def test_report_reads_and_converts():
     report = initialize_(dense(1), 4)
     lines = str(report).splitlines()
     assert lines[0].startswith("QuantizedActivation, gaussian weights: pre-activation variance")
-    assert "trainable to about 47.42 layers" in lines[0]
+    assert lines[1] == "hidden layers: 1, trainable to about 47.42"
     assert lines[-1].endswith("4 levels, slope 1.00947, window 1")
     data = json.loads(json.dumps(report.to_dict()))
     assert data["layers"][1]["role"] == "readout"
-    assert data["trainable_depth"] == report.trainable_depth
+    assert (data["trainable_depth"], data["num_hidden"]) == (report.trainable_depth, 1)
 
 
 # --- Refusals ----------------------------------------------------------------------------------
