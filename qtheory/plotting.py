@@ -900,9 +900,10 @@ def plot_phase_diagram(
     for row, column in np.argwhere(np.isfinite(table)):
         share = table[row, column]
         color = "#ffffff" if share < 0.55 else "#101010"
-        text = f"{100 * share:.0f}"
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
-        ax.text(column, heights[row], text, color=color, **style)
+        # A patch of the color of the cell keeps a border from crossing the number.
+        patch = {"boxstyle": "round,pad=0.1", "facecolor": mesh.cmap(share), "edgecolor": "none"}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "bbox": patch}
+        ax.text(column, heights[row], f"{100 * share:.0f}", color=color, zorder=4, **style)
     ax.set(yscale="log", xlim=(-0.5, len(columns) - 0.5), ylim=ends)
     ax.set_xticks(places, [str(column) for column in columns])
     ax.set_yticks(heights, [f"{height:g}" for height in heights])
@@ -925,16 +926,11 @@ def _border(ax: Axes, depths: ArrayLike, label: str, style: str) -> Line2D:
     low, high = ax.get_ylim()
     inside = np.flatnonzero((heights > low) & (heights < high))
     if inside.size:
-        last = inside[-1]
-        ax.annotate(
-            label,
-            (float(last), heights[last]),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=8,
-            color="#101010",
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "#fdfdfd", "edgecolor": "none"},
-        )
+        first = int(inside[0])
+        style_of_text: dict[str, Any] = {"fontsize": 8, "ha": "left", "va": "center"}
+        box = {"boxstyle": "round,pad=0.15", "facecolor": "#fdfdfd", "edgecolor": "none"}
+        place = (first - 0.46, heights[first])
+        ax.text(*place, label, color="#101010", bbox=box, zorder=5, **style_of_text)
     return line
 
 

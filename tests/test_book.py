@@ -26,7 +26,7 @@ ALLOWED_IMPORTS = ("numpy", "matplotlib.pyplot", "math", "qtheory")
 # Chapters that train a network may import torch; none of Part 1 does.
 TRAINING_CHAPTERS = frozenset({"07-does-it-predict-training"})
 # Public functions of the quantizers that no chapter calls, each with its reason.
-NOT_CALLED: dict[str, str] = {}
+NOT_CALLED = {"read_records": "reads the file of a sweep; a chapter writes no files"}
 # The packages whose functions the chapters introduce.
 PACKAGES = (qtheory.quantizers, qtheory.meanfield, qtheory.nn, qtheory.sweeps)
 NUMPY_GENERATORS = ("default_rng", "Generator")
