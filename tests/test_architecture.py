@@ -207,15 +207,20 @@ def holds_arrays(node):
     return any("Array" in annotation for annotation in fields)
 
 
+# A tolerance that is given, and the one beside it whose default is wider than a reader would think.
+WIDENED = {"approx": ("rel", "abs"), "assert_allclose": ("atol", "rtol")}
+
+
 def tolerance_faults(sources):
-    """Return each ``approx`` with a relative tolerance beside which the default of 1e-12 stands."""
+    """Return each comparison with one tolerance stated and the other left at its default."""
     return [
         f"{name}:{node.lineno}"
         for name, source in sources.items()
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("approx")
+        if isinstance(node, ast.Call)
+        for given, other in [WIDENED.get(ast.unparse(node.func).rpartition(".")[2], ("", ""))]
         for keywords in [{keyword.arg for keyword in node.keywords}]
-        if "rel" in keywords and "abs" not in keywords
+        if given in keywords and other not in keywords
     ]
 
 
@@ -415,9 +420,15 @@ def test_a_frozen_value_is_accepted(source):
     assert value_faults({"qtheory.quantizers.scalar": source}) == []
 
 
-def test_a_relative_tolerance_alone_is_caught():
-    sources = {"tests.test_x": "pytest.approx(a, rel=1e-6)\npytest.approx(a, rel=1e-6, abs=0)"}
-    assert tolerance_faults(sources) == ["tests.test_x:1"]
+@pytest.mark.parametrize(
+    ("alone", "both"),
+    [
+        ("pytest.approx(a, rel=1e-6)", "pytest.approx(a, rel=1e-6, abs=0)"),
+        ("assert_allclose(a, b, atol=1e-6)", "np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)"),
+    ],
+)
+def test_one_tolerance_alone_is_caught(alone, both):
+    assert tolerance_faults({"tests.test_x": f"{alone}\n{both}"}) == ["tests.test_x:1"]
 
 
 def test_a_module_without_a_layer_is_caught():

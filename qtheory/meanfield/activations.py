@@ -15,7 +15,7 @@ from qtheory._checks import (
     fail,
 )
 
-__all__ = ["Activation", "FloatArray", "FloatOrArray"]
+__all__ = ["Activation"]
 
 FloatArray = NDArray[np.float64]
 FloatOrArray = Any

@@ -43,7 +43,7 @@ ROUNDING = 1e-15
 class FixedPoint:
     """A value that a map of variance or correlation leaves as it is.
 
-    Attributes
+    Parameters
     ----------
     value : float
         The fixed variance or correlation.
@@ -64,7 +64,7 @@ class FixedPoint:
 class SteadyState:
     r"""What a deep network settles to: variance, correlation, and how fast.
 
-    Attributes
+    Parameters
     ----------
     variance : float
         Fixed pre-activation variance :math:`q^*`.

@@ -33,7 +33,7 @@ FloatArray = NDArray[np.float64]
 class Trajectory:
     """Variance and correlation of two inputs, layer by layer.
 
-    Attributes
+    Parameters
     ----------
     variances : numpy.ndarray
         Pre-activation variances, shape ``(num_layers + 1,)``; entry 0 is the start.

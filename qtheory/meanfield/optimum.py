@@ -37,7 +37,7 @@ TOLERANCE = 1e-9
 class OptimalSpacing:
     r"""The optimum of a uniform staircase with a given number of levels.
 
-    Attributes
+    Parameters
     ----------
     num_levels : int or numpy.ndarray
         Number of levels :math:`N`.

@@ -58,7 +58,7 @@ class Staircase(Activation):
     the cross moment bivariate probabilities (close pairs of thresholds) or one integral of a
     product of conditional means that is smooth (all others), whichever is cheaper.
 
-    Accuracy: 1e-14 of the second moment for moments at every correlation; slopes 1e-13 relative.
+    Accuracy: moments 1e-14 of the largest squared level at every correlation; slopes 1e-13 relative.
 
     Limits: one slope or cross moment takes time proportional to
     :math:`N / \sqrt{1 - |c|}` or to the number of close pairs, if that is less.

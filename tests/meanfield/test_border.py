@@ -63,7 +63,7 @@ def test_a_constant_law_has_no_exponent():
 def test_accuracy_between_checkpoints():
     accuracies = [[[0.1, 0.3], [0.2, 0.2]], [[0.5, 0.9], [0.0, 1.0]]]
     found = accuracy_after([20, 5], [10, 40], accuracies)
-    assert_allclose(found, [[0.2, 0.2], [0.5, 0.0]], atol=1e-12)
+    assert_allclose(found, [[0.2, 0.2], [0.5, 0.0]], rtol=0, atol=1e-12)
     assert np.isnan(accuracy_after([20], [10, 40], [[0.1, np.nan]])).all()
 
 
@@ -125,4 +125,4 @@ def test_border_scales_with_the_depths_and_the_fit_finds_a_power(factor, power):
     assert_allclose(border_depth(np.multiply(factor, DEPTHS), accuracies), factor * one, rtol=1e-12)
     scales = np.array([2.0, 3.0, 7.0])
     borders = factor * scales[:, None] ** power * np.array([1.0, 1.1])
-    assert_allclose(fit_border(scales, borders).exponent.mean, power, atol=1e-12)
+    assert_allclose(fit_border(scales, borders).exponent.mean, power, rtol=0, atol=1e-12)

@@ -41,7 +41,7 @@ def test_variance_map_by_hand():
 def test_correlation_map_of_the_sign_is_an_arcsine():
     c = np.array([-1.0, -0.3, 0.0, 0.5, 1.0])
     expected = 2 / math.pi * np.arcsin(c)
-    assert_allclose(correlation_map(sign(), c, variance=2.0), expected, atol=1e-15)
+    assert_allclose(correlation_map(sign(), c, variance=2.0), expected, rtol=0, atol=1e-15)
 
 
 def test_bias_pulls_correlations_up():
@@ -169,7 +169,7 @@ def test_the_slope_is_the_derivative(num_levels, spacing, c, bias_variance):
     )
     slope = correlation_map_slope(staircase, c, variance=1.0, bias_variance=bias_variance)
     # Central difference: third derivative times h^2 / 6, which grows like (1 - c)^(-5/2).
-    assert_allclose((high - low) / (2 * h), slope, atol=1e-8 / (1 - c) ** 2.5 + 1e-11)
+    assert_allclose((high - low) / (2 * h), slope, rtol=0, atol=1e-8 / (1 - c) ** 2.5 + 1e-11)
 
 
 # --- Theory against reference -----------------------------------------------------------------
@@ -188,6 +188,7 @@ def test_maps_against_high_precision(correlation):
     assert_allclose(
         correlation_map(UNSIGNED, correlation, **options),
         float((1.7 * cross + 0.3) / (1.7 * second + 0.3)),
+        rtol=0,
         atol=1e-14,
     )
     slope = exact.slope(UNSIGNED, correlation, 1.2)
@@ -210,7 +211,7 @@ def test_relu_approaches_correlation_one_algebraically():
     layers = np.array([500, 1000, 2000])
     # 1 - c ~ 9 pi^2 / (2 l^2), with corrections of relative order ln(l) / l, here about 0.05.
     ratio = (1 - path.correlations[layers]) * 2 * layers**2 / (9 * math.pi**2)
-    assert_allclose(ratio, 1.0, atol=0.06)
+    assert_allclose(ratio, 1.0, rtol=0, atol=0.06)
     assert abs(ratio[2] - 1) < abs(ratio[0] - 1)
 
 
@@ -227,7 +228,7 @@ def test_decay_of_sixteen_levels():
         weight_variance=1 / 0.9884571155686,
     )
     expected = [0.812151, 0.524872, 0.296999]
-    assert_allclose(path.correlations[[10, 50, 100]], expected, atol=2e-6)
+    assert_allclose(path.correlations[[10, 50, 100]], expected, rtol=0, atol=2e-6)
 
 
 def test_second_moments_of_an_unsigned_staircase():

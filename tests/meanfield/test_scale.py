@@ -93,9 +93,9 @@ def slopes_of_a_fine_search(staircase, stds):
 def test_sign_has_no_scale():
     best = optimal_scale(sign())
     assert best.std == 1.0
-    assert best.chi == pytest.approx(2 / math.pi, rel=1e-15)
-    assert best.one_minus_chi == pytest.approx(1 - 2 / math.pi, rel=1e-14)
-    assert best.depth_scale == pytest.approx(1 / math.log(math.pi / 2), rel=1e-14)
+    assert best.chi == pytest.approx(2 / math.pi, rel=1e-15, abs=0)
+    assert best.one_minus_chi == pytest.approx(1 - 2 / math.pi, rel=1e-14, abs=0)
+    assert best.depth_scale == pytest.approx(1 / math.log(math.pi / 2), rel=1e-14, abs=0)
 
 
 def test_formats_list_their_values():
@@ -112,7 +112,7 @@ def test_wide_fixed_point_formats_are_not_listed():
     staircase = staircase_from_format(wide)
     assert isinstance(staircase, UniformStaircase)
     assert staircase.num_levels == 2**51 - 1
-    assert staircase.second_moment(1.0) == pytest.approx(1.0, rel=1e-12)
+    assert staircase.second_moment(1.0) == pytest.approx(1.0, rel=1e-12, abs=0)
 
 
 def test_rounding_to_a_format_is_its_staircase_off_the_thresholds():
@@ -177,14 +177,14 @@ def test_scaling_a_staircase_scales_its_best_scale(half, factor):
     levels = np.concatenate([-half[::-1], half])
     one, other = optimal_scale(Staircase(levels)), optimal_scale(Staircase(factor * levels))
     # Two maxima may be equally good, so the slope is compared, and the scale by its slope.
-    assert other.one_minus_chi == pytest.approx(one.one_minus_chi, rel=1e-8)
+    assert other.one_minus_chi == pytest.approx(one.one_minus_chi, rel=1e-8, abs=0)
 
 
 @pytest.mark.property
 @given(half=odd_levels)
 def test_weight_variance_of_midpoint_thresholds_is_the_inverse_slope(half):
     best = optimal_scale(Staircase(np.concatenate([-half[::-1], half])))
-    assert best.weight_variance == pytest.approx(1 / best.chi, rel=1e-9)
+    assert best.weight_variance == pytest.approx(1 / best.chi, rel=1e-9, abs=0)
 
 
 @pytest.mark.property
@@ -213,9 +213,9 @@ def test_no_scale_of_a_fine_search_is_better(half):
 def test_best_scale_is_that_of_40_digits(staircase):
     best = optimal_scale(staircase)
     std, deficit = exact_best(staircase, best.std)
-    assert best.std == pytest.approx(std, rel=1e-9)
-    assert best.one_minus_chi == pytest.approx(deficit, rel=1e-12)
-    assert best.chi == pytest.approx(1 - deficit, rel=1e-14)
+    assert best.std == pytest.approx(std, rel=1e-9, abs=0)
+    assert best.one_minus_chi == pytest.approx(deficit, rel=1e-12, abs=0)
+    assert best.chi == pytest.approx(1 - deficit, rel=1e-14, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -229,7 +229,7 @@ def test_formats_have_no_better_scale_in_an_exhaustive_search(fmt):
     slopes = slopes_of_a_fine_search(staircase, 2.0**exponents)
     assert slopes.max() <= best.chi + 1e-13
     # A step of 1/64 octave misses the maximum by less than a percent of one minus the slope.
-    assert 1 - slopes.max() == pytest.approx(best.one_minus_chi, rel=1e-2)
+    assert 1 - slopes.max() == pytest.approx(best.one_minus_chi, rel=1e-2, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -237,8 +237,8 @@ def test_formats_have_no_better_scale_in_an_exhaustive_search(fmt):
 def test_uniform_levels_lose_what_the_best_uniform_quantizer_loses(num_levels):
     quantizer = design_uniform(num_levels, Gaussian())
     best = optimal_scale(uniform_staircase(num_levels))
-    assert best.one_minus_chi == pytest.approx(distortion(quantizer, Gaussian()), rel=1e-11)
-    assert 2 / (num_levels - 1) / best.std == pytest.approx(quantizer.step_size, rel=1e-9)
+    assert best.one_minus_chi == pytest.approx(distortion(quantizer, Gaussian()), abs=0, rel=1e-11)
+    assert 2 / (num_levels - 1) / best.std == pytest.approx(quantizer.step_size, rel=1e-9, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -246,8 +246,8 @@ def test_uniform_levels_lose_what_the_best_uniform_quantizer_loses(num_levels):
 def test_lloyd_max_levels_are_at_their_best_scale(num_levels):
     design = design_lloyd_max(num_levels, Gaussian())
     best = optimal_scale(Staircase.from_quantizer(design.quantizer))
-    assert best.one_minus_chi == pytest.approx(design.distortion, rel=1e-11)
-    assert best.std == pytest.approx(1.0, rel=1e-9)
+    assert best.one_minus_chi == pytest.approx(design.distortion, rel=1e-11, abs=0)
+    assert best.std == pytest.approx(1.0, rel=1e-9, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -261,7 +261,7 @@ def test_depth_scales_of_formats():
         "INT8": staircase_from_format(INT8),
     }
     found = {name: optimal_scale(staircase).depth_scale for name, staircase in staircases.items()}
-    assert found == pytest.approx(expected, rel=1e-7)
+    assert found == pytest.approx(expected, rel=1e-7, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -273,17 +273,21 @@ def test_formats_of_sixteen_bits_follow_high_resolution(fmt):
     edges = 2.0 ** np.append(exponents, fmt.max_exponent + 1) / best.std
     masses = 2 * np.diff(stats.norm.cdf(edges))
     spacings = 2.0 ** (exponents - fmt.mantissa_bits) / best.std
-    assert best.one_minus_chi == pytest.approx(masses @ spacings**2 / 12, rel=1e-3)
+    assert best.one_minus_chi == pytest.approx(masses @ spacings**2 / 12, rel=1e-3, abs=0)
 
 
 @pytest.mark.theory_vs_sim
 def test_mean_and_second_moment_are_those_of_the_staircase():
     best = optimal_scale(UNEVEN)
-    assert best.mean == pytest.approx(UNEVEN.mean(best.variance), rel=1e-13)
-    assert best.second_moment == pytest.approx(UNEVEN.second_moment(best.variance), rel=1e-13)
-    assert best.weight_variance * best.second_moment == pytest.approx(best.variance, rel=1e-14)
+    assert best.mean == pytest.approx(UNEVEN.mean(best.variance), rel=1e-13, abs=0)
+    assert best.second_moment == pytest.approx(
+        UNEVEN.second_moment(best.variance), rel=1e-13, abs=0
+    )
+    assert best.weight_variance * best.second_moment == pytest.approx(
+        best.variance, rel=1e-14, abs=0
+    )
     slope = UNEVEN.cross_moment_slope(0.0, best.variance) / best.second_moment
-    assert best.chi == pytest.approx(slope, rel=1e-13)
+    assert best.chi == pytest.approx(slope, rel=1e-13, abs=0)
 
 
 @pytest.mark.theory_vs_sim
@@ -325,7 +329,7 @@ def test_unsigned_fixed_point_and_slope_by_bivariate_probabilities(num_levels):
     second = stats.norm.sf(t) @ (2 * np.arange(1, num_levels) - 1)
     # The library of the reference integrates to about 1e-8.
     assert joint.cdf(grid).sum() / second == pytest.approx(c, abs=1e-6)
-    assert joint.pdf(grid).sum() / second == pytest.approx(best.chi, rel=1e-6)
+    assert joint.pdf(grid).sum() / second == pytest.approx(best.chi, rel=1e-6, abs=0)
 
 
 @pytest.mark.property
@@ -345,6 +349,8 @@ def test_unsigned_levels_are_much_worse_than_signed_ones(num_levels):
     signed = optimal_scale(uniform_staircase(num_levels)).depth_scale
     best = optimal_unsigned(num_levels)
     assert best.depth_scale < 0.5 * signed
-    assert best.one_minus_chi == pytest.approx(1 - best.chi, rel=1e-15)
-    assert best.depth_scale == pytest.approx(-1 / math.log(best.chi), rel=1e-15)
-    assert best.weight_variance * best.second_moment == pytest.approx(best.variance, rel=1e-14)
+    assert best.one_minus_chi == pytest.approx(1 - best.chi, rel=1e-15, abs=0)
+    assert best.depth_scale == pytest.approx(-1 / math.log(best.chi), rel=1e-15, abs=0)
+    assert best.weight_variance * best.second_moment == pytest.approx(
+        best.variance, rel=1e-14, abs=0
+    )

@@ -98,7 +98,7 @@ def test_the_start_favors_no_direction():
     propagate(small(recorder, width=4, num_layers=1), num_networks=4000)
     first = np.array(recorder.seen[::2])[:, :, 0]
     # Points on a sphere: mean zero, coordinates uncorrelated, fourth moment 3 / (1 + 2 / 4) q^2.
-    assert_allclose(first.mean(axis=0), 0, atol=5 * np.sqrt(1.3 / 4000))
+    assert_allclose(first.mean(axis=0), 0, rtol=0, atol=5 * np.sqrt(1.3 / 4000))
     assert_allclose(np.mean(first**4), 2 * 1.3**2, rtol=0.06)
 
 
@@ -356,8 +356,8 @@ def test_the_circle_starts_as_a_cosine():
     circle = simulate.circle_covariance(
         small(), variance=1.3, num_inputs=6, num_networks=2, rng=np.random.default_rng(0)
     )
-    assert_allclose(circle.angles, np.pi * np.array([-3, -2, -1, 0, 1, 2]) / 3, atol=1e-15)
-    assert_allclose(circle.covariances[:, 0], [1.3 * np.cos(circle.angles)] * 2, atol=1e-14)
+    assert_allclose(circle.angles, np.pi * np.array([-3, -2, -1, 0, 1, 2]) / 3, rtol=0, atol=1e-15)
+    assert_allclose(circle.covariances[:, 0], [1.3 * np.cos(circle.angles)] * 2, rtol=0, atol=1e-14)
     assert circle.mean.shape == (4, 6)
     # The covariance is even in the angle, in every network.
     assert_allclose(circle.covariances[..., 1:3], circle.covariances[..., :3:-1], rtol=1e-9)
