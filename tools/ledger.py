@@ -23,6 +23,7 @@ import numpy as np
 
 import qtheory.meanfield as meanfield
 import qtheory.quantizers as quantizers
+from qtheory import datasets
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "book" / "ledger.toml"
@@ -77,7 +78,7 @@ class Row:
     def measure(self) -> float:
         """Return what the library gives."""
         names = {name: getattr(quantizers, name) for name in quantizers.__all__}
-        names |= {"math": math, "np": np, "meanfield": meanfield}
+        names |= {"math": math, "np": np, "meanfield": meanfield, "datasets": datasets}
         return float(eval(self.expression, {"__builtins__": {}}, names))  # our own data file
 
     def judge(self) -> str:

@@ -1,6 +1,6 @@
 """Part 2: how signals propagate through wide networks with quantized or smooth activations."""
 
-from qtheory.meanfield import simulate
+from qtheory.meanfield import border, simulate, trainer
 from qtheory.meanfield.activations import Activation
 from qtheory.meanfield.asymptotics import (
     OptimalStaircase,
@@ -120,6 +120,7 @@ __all__ = [
     "asymptotic_depth",
     "asymptotic_spacing",
     "balanced_slope",
+    "border",
     "correlation_fixed_points",
     "correlation_map",
     "correlation_map_slope",
@@ -152,6 +153,7 @@ __all__ = [
     "straight_through_gain",
     "support_spacing_approx",
     "surrogate_kernel",
+    "trainer",
     "two_input_gain",
     "uniform_staircase",
     "unsigned_staircase",
