@@ -250,10 +250,12 @@ def _refuse_strangers(model: nn.Module, plans: Sequence[LayerPlan]) -> None:
         owned |= {id(parameter) for parameter in plan.module.parameters(recurse=False)}
         if fan_in(plan.module) == 0 or not _parameter(plan.module, "weight").is_floating_point():
             raise fail("model", "of layers with real weights and inputs", plan.name)
+    places = ", ".join(kind.__name__ for kind in WEIGHTED)
     for name, parameter in model.named_parameters():
         if id(parameter) not in owned:
-            place = "a Linear or convolution that its forward calls"
-            raise fail("model", f"a network with every parameter in {place}", name)
+            owner = type(model.get_submodule(name.rpartition(".")[0])).__name__
+            condition = f"a network with every parameter in a {places} that its forward calls"
+            raise fail("model", condition, f"{name} of {owner}")
 
 
 def _refuse_conflicts(plans: Sequence[LayerPlan]) -> None:

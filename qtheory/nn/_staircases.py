@@ -72,11 +72,13 @@ def listed_staircase(name: str, value: StaircaseLike) -> tuple[FloatArray, Float
     Raises
     ------
     ValueError
-        If it is none of these, has more than 65536 levels, or rounds at random.
+        If it is none of these, has one level or more than 65536, or rounds at random.
     """
     source = _source(name, value)
     if source.num_levels > MAX_LEVELS:
         raise fail(name, f"of at most {MAX_LEVELS} levels", source.num_levels)
+    if source.num_levels < 2:
+        raise fail(name, "of at least two levels", source.num_levels)
     levels = np.array(source.listed.levels, dtype=np.float64)
     thresholds = np.array(source.listed.thresholds, dtype=np.float64)
     if not isinstance(source.function, Staircase | UniformStaircase | ScalarQuantizer):

@@ -11,7 +11,6 @@ from qtheory.nn.activation import QuantizedActivation
 __all__ = ["WEIGHTED", "Kind", "Step", "model_steps", "module_kind"]
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-SMOOTH = (nn.Tanh, nn.ReLU, nn.LeakyReLU, nn.Hardtanh, nn.Identity)
 TRANSPARENT = (nn.Flatten, nn.Unflatten, nn.Identity)
 PERTURBING = tuple(
     getattr(nn, name)
@@ -37,9 +36,7 @@ ACTIVATION_CALLS = frozenset(
     }
 )
 NORM_CALLS = frozenset(
-    {
-        *("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"),
-    }
+    {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"}
 )
 TRANSPARENT_CALLS = frozenset(
     {
@@ -48,11 +45,8 @@ TRANSPARENT_CALLS = frozenset(
         *("detach", "clone", "movedim", "swapaxes", "ravel", "t", "mT", "getitem"),
     }
 )
-SHAPE_CALLS = frozenset(
-    {
-        *("size", "dim", "numel", "getattr", "len", "ndimension"),
-    }
-)
+PERTURBING_CALLS = frozenset({"pad", "interpolate", "mean", "sum", "amax"})
+SHAPE_CALLS = frozenset({"size", "dim", "numel", "getattr", "len", "ndimension"})
 
 
 class Kind(Enum):
@@ -202,7 +196,7 @@ def _call_kind(name: str) -> Kind:
         return Kind.ACTIVATION
     if name in NORM_CALLS:
         return Kind.NORM
-    if "pool" in name or "dropout" in name or name in ("pad", "interpolate"):
+    if "pool" in name or "dropout" in name or name in PERTURBING_CALLS:
         return Kind.PERTURBING
     return Kind.TRANSPARENT if name in TRANSPARENT_CALLS else Kind.UNKNOWN
 

@@ -36,8 +36,10 @@ class QuantizedActivation(nn.Module):
     activation : int or staircase or quantizer or number format
         An integer :math:`N` from 2 to 65536 stands for :math:`N` equally spaced levels from -1 to 1
         with thresholds at the midpoints (:func:`qtheory.meanfield.uniform_staircase`). Also a
-        `Staircase` or `UniformStaircase` of the mean-field theory, a `ScalarQuantizer`, a finite
-        `UniformQuantizer` of deterministic rounding, a `FloatFormat` or a `FixedPointFormat`.
+        `Staircase` or `UniformStaircase` of the mean-field theory; a `ScalarQuantizer`, or a finite
+        `UniformQuantizer` or `AffineQuantizer` of one scale and deterministic rounding; a
+        `FloatFormat`, `FixedPointFormat` or `BlockFormat`, of which the finite values are the
+        levels, as :func:`qtheory.meanfield.staircase_from_format` makes them.
     slope : float, optional
         Derivative :math:`s` inside the window, above zero. By default the balanced one: gradients
         keep their size from layer to layer at ``variance``.
@@ -68,9 +70,13 @@ class QuantizedActivation(nn.Module):
 
     where :math:`\sigma_w^2 = q / \mathbb E\,\varphi^2` keeps the variance :math:`q`.
 
-    The type of the input is kept (float64, float32, bfloat16, float16), and the decision is exact
-    in each: numbers are compared with the thresholds rounded up to the type. NaN stays NaN and
-    gets no gradient. Levels, thresholds, slope, window and variance are float64 buffers: they are
+    Assumptions: for the balanced slope those of `initialize_`.
+
+    Accuracy: bit for bit that of the NumPy object, in float64, float32, bfloat16 and float16: the
+    type is kept, numbers are compared with the thresholds rounded up to the type, and levels are
+    rounded to it. NaN stays NaN and gets no gradient.
+
+    Levels, thresholds, slope, window and variance are float64 buffers: they are
     in the ``state_dict``, move with the module, and keep their type under ``half()`` and ``to()``.
     A device without float64 is not supported.
 

@@ -236,6 +236,10 @@ def test_messages():
         QuantizedActivation("relu")
     with pytest.raises(ValueError, match="`activation` must be of at most 65536 levels"):
         QuantizedActivation(UniformStaircase(2**40, 1.0))
+    with pytest.raises(ValueError, match="`activation` must be of at least two levels, got 1"):
+        QuantizedActivation(ScalarQuantizer([1.0]))
+    with pytest.raises(ValueError, match="`quantizer` must be one with a single scale"):
+        QuantizedActivation(AffineQuantizer([0.5, 1.0], 0, code_min=0, code_max=3, axis=0))
     with pytest.raises(ValueError, match="`activation` must be of finitely many levels"):
         QuantizedActivation(infinite_grid(1.0))
     with pytest.raises(ValueError, match="deterministic rounding"):

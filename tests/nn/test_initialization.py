@@ -339,7 +339,7 @@ REFUSED = [
     ),
     pytest.param(
         lambda: chain(nn.Linear(3, 4), QuantizedActivation(4), nn.PReLU(), nn.Linear(4, 2)),
-        r"every parameter in a Linear or convolution that its forward calls, got '2\.weight'",
+        r"every parameter in a Linear, .* that its forward calls, got '2\.weight of PReLU'",
         id="other-parameters",
     ),
     pytest.param(
@@ -366,7 +366,7 @@ REFUSED = [
     ),
     pytest.param(
         lambda: Wired(lambda m, x: m.q(m.a(x))),
-        r"every parameter .*, got 'b\.weight'",
+        r"every parameter .*, got 'b\.weight of Linear'",
         id="not-called",
     ),
 ]
@@ -422,6 +422,11 @@ WARNED = [
         lambda: chain(QuantizedActivation(4), nn.Linear(3, 4), QuantizedActivation(4)),
         "QuantizedActivation at '0' acts on the input, taken to be Gaussian",
         id="quantized-input",
+    ),
+    pytest.param(
+        lambda: Wired(lambda m, x: m.b(m.q(m.a(x)).mean(dim=0))),
+        r"mean\(\) in the forward changes second moments",
+        id="mean",
     ),
     pytest.param(
         lambda: Wired(lambda m, x: m.b(m.q(m.a(x)) * 2)),
