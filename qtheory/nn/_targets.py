@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from qtheory._checks import fail
 from qtheory.meanfield import (
     Activation,
     Erf,
@@ -106,15 +105,11 @@ def make_target(activation: ActivationLike, bias_variance: float) -> Target:
     if isinstance(activation, SmoothLike):
         return _smooth_target(activation, bias_variance)
     if isinstance(activation, QuantizedActivation):
-        staircase = activation.activation
-        levels, thresholds = staircase.levels, staircase.thresholds
+        levels, thresholds = activation.listed()
         window, variance = activation.window.item(), activation.variance.item()
         values = settings(
             levels, thresholds, window=window, variance=variance, bias_variance=bias_variance
         )
-    elif isinstance(activation, Activation) and not hasattr(activation, "levels"):
-        kinds = "a number of levels, a staircase, a quantizer, a format or a smooth activation"
-        raise fail("activation", kinds, activation)
     else:
         levels, thresholds = listed_staircase("activation", activation)
         values = settings(levels, thresholds, bias_variance=bias_variance)

@@ -126,13 +126,17 @@ class QuantizedActivation(nn.Module):
     @property
     def activation(self) -> Staircase | UniformStaircase:
         """The same staircase as an object of `qtheory.meanfield`, made from the buffers."""
-        return theory_staircase(_to_numpy(self.levels), _to_numpy(self.thresholds))
+        return theory_staircase(*self.listed())
 
     @property
     def weight_variance(self) -> float:
         """Weight variance times fan-in that keeps ``variance`` from layer to layer, no biases."""
         variance = float(self.variance)
         return variance / float(self.activation.second_moment(variance))
+
+    def listed(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return levels and thresholds as arrays, with which ``searchsorted`` does the same."""
+        return _to_numpy(self.levels), _to_numpy(self.thresholds)
 
     def forward(self, u: Tensor) -> Tensor:
         """Quantize.
@@ -216,4 +220,4 @@ def _floating(u: Tensor) -> Tensor:
 
 def _to_numpy(value: Tensor) -> NDArray[np.float64]:
     """Float64 array of a buffer."""
-    return np.asarray(value.detach().cpu().numpy(), dtype=np.float64)
+    return np.array(value.detach().cpu().numpy(), dtype=np.float64)

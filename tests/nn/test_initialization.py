@@ -236,6 +236,15 @@ def test_a_module_or_a_format_says_which_staircase():
     assert initialize_(model, uniform_midrise(4, step_size=0.5)).chi == pytest.approx(0.88115395)
 
 
+def test_a_module_is_copied_to_the_last_bit():
+    source = QuantizedActivation(uniform_midrise(10, step_size=0.1))
+    model = dense(1)
+    initialize_(model, source)
+    assert torch.equal(model[1].levels, source.levels)
+    assert torch.equal(model[1].thresholds, source.thresholds)
+    assert model[1].levels.data_ptr() != source.levels.data_ptr()
+
+
 def test_seeds_repeat_and_the_global_generator_is_the_default():
     models = [dense(2) for _ in range(4)]
     initialize_(models[0], 4, generator=seeded(7))
@@ -358,6 +367,16 @@ REFUSED = [
         lambda: Wired(lambda m, x: m.b(torch.relu(m.q(m.a(x))))),
         r"got 'relu\(\) in the forward'",
         id="function",
+    ),
+    pytest.param(
+        lambda: Wired(lambda m, x: m.b(m.q(nn.functional.layer_norm(m.a(x), (4,))))),
+        r"free of normalization layers, got 'layer_norm\(\) in the forward'",
+        id="norm-function",
+    ),
+    pytest.param(
+        lambda: chain(nn.Linear(4, 4, dtype=torch.complex64), QuantizedActivation(4)),
+        "of layers with real weights and inputs, got '0'",
+        id="complex",
     ),
     pytest.param(
         lambda: Wired(lambda m, x: m.b(m.q(m.b(m.q(m.a(x)))))),

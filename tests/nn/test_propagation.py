@@ -303,6 +303,19 @@ def test_gradients_that_end_are_left_out():
             return self.b(self.a(x).detach())
 
     assert report_of(Cut(), batch()).layers[0].gain is None
+    dead = nn.Sequential(nn.Linear(64, 32), nn.Linear(32, 3), nn.Threshold(1e9, 0.0))
+    assert report_of(dead, batch()).layers[0].gain is None
+
+
+def test_nothing_is_lost_where_weights_only_turn():
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
+    for layer in model:
+        nn.init.eye_(layer.weight)
+    decay = report_of(model, batch()).decay
+    # Correlations stay to the last digit, or to the one before.
+    assert decay.factor.mean == pytest.approx(1.0, rel=1e-12, abs=0)
+    assert decay.depth_scale > 1e9
+    assert (decay.expected_factor, decay.expected_depth_scale) == (None, None)
 
 
 def test_long_lists_are_cut():
