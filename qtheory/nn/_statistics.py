@@ -119,7 +119,8 @@ def _over_units(samples: Tensor) -> Estimate:
     """Mean over units with the standard error of one step of the theory."""
     values = samples.numpy()
     mean = float(values.mean())
-    return _estimate(mean, values - mean)
+    with np.errstate(invalid="ignore"):  # infinite gradients leave no error to speak of
+        return _estimate(mean, values - mean)
 
 
 def _estimate(mean: float, deviations: FloatArray) -> Estimate:

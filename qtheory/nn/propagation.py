@@ -339,7 +339,7 @@ def _gain(step: _Step, after: _Step | None) -> Estimate | None:
     if after is None or step.signals.power is None or after.signals.power is None:
         return None
     power, unit = step.signals.power, after.signals.power.mean
-    if not unit > 0:
+    if unit == 0:
         return None
     return Estimate(power.mean / unit, power.std_error / unit, power.num_samples)
 
@@ -437,13 +437,15 @@ def _findings(place: str, layer: LayerPropagation, leads_on: bool) -> Iterator[t
     if not (math.isfinite(second) and second > 0):
         yield math.inf, f"{place}: the second moment of the pre-activations is {second:g}"
         return
-    if layer.gain is not None and leads_on:
+    if layer.gain is not None and not math.isfinite(layer.gain.mean):
+        yield math.inf, f"{place}: the gradients are too large for their type, or not numbers"
+    elif layer.gain is not None and leads_on:
         gain = layer.gain.mean
         size = abs(math.log(gain)) if gain > 0 else math.inf
         if size > math.log1p(IMBALANCE) and abs(layer.gain.z_score(1.0)) > NUM_SIGMAS:
-            text = f"{place}: gradient gain {gain:.2f}, expected 1.00 of balanced layers"
+            text = f"{place}: gradient gain {gain:.2f}, expected 1.00 in a balanced model"
             if layer.expected_gain is not None:
-                text += f" and {layer.expected_gain:.2f} of these weights and slopes"
+                text += f", {layer.expected_gain:.2f} with these weights and slopes"
             yield 1e6 + min(size, 1e6), text
     for name, (measured, expected) in layer.comparisons().items():
         z = measured.z_score(expected) if measured.num_samples >= MIN_UNITS else 0.0

@@ -258,7 +258,7 @@ def test_a_bad_layer_is_found():
     report = report_of(model, batch())
     text = "layer 3 (6): gradient gain 0.6"
     assert report.findings[0].startswith(text)
-    assert "expected 1.00 of balanced layers and 0.6" in report.findings[0]
+    assert "expected 1.00 in a balanced model, 0.6" in report.findings[0]
     assert report.findings[0] in str(report)
 
 
@@ -316,6 +316,19 @@ def test_nothing_is_lost_where_weights_only_turn():
     assert decay.factor.mean == pytest.approx(1.0, rel=1e-12, abs=0)
     assert decay.depth_scale > 1e9
     assert (decay.expected_factor, decay.expected_depth_scale) == (None, None)
+
+
+def test_gradients_that_overflow_are_found():
+    model = initialized(4, seed=17)
+    for number in (1, 3, 5):
+        model[number].slope.fill_(1e20)
+    report = report_of(model, batch())
+    assert "the gradients are too large for their type, or not numbers" in report.findings[0]
+    with torch.no_grad():
+        model[2].weight[0, 0] = math.nan
+    report = report_of(model, batch())
+    assert "layer 1 (2): the second moment of the pre-activations is nan" in report.findings
+    assert "nan" in str(report)
 
 
 def test_long_lists_are_cut():
