@@ -258,6 +258,10 @@ def run_sweep(
         than in its last line.
     SweepError
         If points failed, after all others are done and kept; or if another sweep uses the file.
+    ImportError
+        Without joblib and tqdm.
+    Exception
+        What `joblib` or Dask raises if a process of theirs dies; what was finished is kept.
 
     Notes
     -----

@@ -511,3 +511,40 @@ def test_workers_of_a_cluster_do_not_write(cluster, tmp_path):
 def open_files(x, path):
     folder = Path("/proc/self/fd")
     return any(os.path.realpath(link) == path for link in folder.iterdir())
+
+
+def die_at_five(x):
+    if x == 5:
+        time.sleep(1)  # the points before it are finished and kept meanwhile
+        os._exit(1)
+    return x
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_ends_the_sweep_and_keeps_what_was_finished(tmp_path):
+    path = tmp_path / "results.jsonl"
+    points = parameter_grid(x=range(8))
+    with pytest.raises(Exception, match="worker process"):
+        sweep(die_at_five, points, path=path, num_jobs=2)
+    kept = {record.parameters["x"] for record in read_records(path)}
+    assert {0, 1, 2} <= kept
+    assert 5 not in kept
+    rest = [point for point in points if point["x"] != 5]
+    result = sweep(die_at_five, rest, path=path, num_jobs=2)
+    assert result.results == (0, 1, 2, 3, 4, 6, 7)
+    assert result.num_reused == len(kept)
+
+
+@pytest.mark.slow
+def test_an_interrupt_from_the_keyboard_keeps_what_was_finished(tmp_path):
+    path, calls = tmp_path / "results.jsonl", tmp_path / "calls.txt"
+    script = tmp_path / "script.py"
+    script.write_text(SLOW.format(root=str(ROOT), calls=str(calls), path=str(path), num_jobs=1))
+    running = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True)
+    wait_for_lines(path, 3)
+    running.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in running.communicate()[1]
+    kept = len(read_records(path))
+    assert 3 <= kept < 30
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == [str(kept), str(30 - kept)]
