@@ -130,10 +130,13 @@ def _double_sum_slope(num_levels: int, spacing: np.floating, num_chunks: int) ->
     """Return the slope as a ratio of two sums over pairs of thresholds, in the given precision."""
     kind = spacing.dtype.type
     t = spacing * (np.arange(1, num_levels) - 0.5 * num_levels).astype(kind)
-    below = kind(0.5) * (kind(1) + special.erf(t / kind(math.sqrt(2))))
+    error_function = special.erf((t / kind(math.sqrt(2))).astype(np.float64)).astype(kind)
+    below = kind(0.5) * (kind(1) + error_function)
     tails = (kind(1) - np.maximum(below[:, None], below)) * np.minimum(below[:, None], below)
     squares = t * t
-    densities = np.exp(kind(-0.5) * (squares[:, None] + squares))
+    # Rounded from double precision: the single-precision exponential differs between processors.
+    exponents = kind(-0.5) * (squares[:, None] + squares)
+    densities = np.exp(exponents.astype(np.float64)).astype(kind)
     factor = kind(1 / (2 * math.pi))
     return factor * _sum_in_lanes(densities, num_chunks) / _sum_in_lanes(tails, num_chunks)
 
