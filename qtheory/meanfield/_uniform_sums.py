@@ -113,13 +113,14 @@ def _integrated(lattice: Lattice, angle: float, mirrored: bool) -> float:
     The sum over all indices |s| + |d| <= n - 1 of equal parity is the same with s and d exchanged,
     so the faster decaying Gaussian is the outer one.
     """
-    m = lattice.num_thresholds - 1
+    m = float(lattice.num_thresholds - 1)
     apart, along = (float(rate[0]) for rate in _rates(lattice, np.array([angle]), mirrored))
     differences = _Gaussian(apart, 0.0)
     sums = _Gaussian(along, 2 * lattice.center / lattice.spacing)
     outer, inner = (differences, sums) if apart >= along else (sums, differences)
     reach = math.sqrt(CUTOFF / outer.rate) + 2
-    first, last = max(-m, math.floor(-outer.shift - reach)), min(m, math.ceil(-outer.shift + reach))
+    first = max(-m, float(math.floor(-outer.shift - reach)))
+    last = min(m, float(math.ceil(-outer.shift + reach)))
     if last < first:
         return 0.0
     if last - first <= 2 * MAX_SUMMED:
@@ -128,7 +129,9 @@ def _integrated(lattice: Lattice, angle: float, mirrored: bool) -> float:
     return _outer_integral(outer, inner, (first, last), m)
 
 
-def _outer_integral(outer: _Gaussian, inner: _Gaussian, window: tuple[int, int], m: int) -> float:
+def _outer_integral(
+    outer: _Gaussian, inner: _Gaussian, window: tuple[float, float], m: float
+) -> float:
     """Return the sum over the outer index as an integral, with its end corrections."""
     first, last = window
     nodes, weights = gauss_legendre(NODES_PER_PANEL)

@@ -32,6 +32,8 @@ Function = Callable[[float], float]
 # Variances are searched on a logarithmic grid, from this fraction of the largest possible one.
 SMALLEST_RATIO = 1e-14
 POINTS_PER_DECADE = 16
+# Below this variance squares of levels of its size lose digits.
+SMALLEST_VARIANCE = 1e-300
 # Largest variance looked at for an activation without a bound, in units of max(1, bias variance).
 UNBOUNDED_REACH = 1e4
 # Correlations are searched up to 1 - 10**-14.
@@ -350,7 +352,8 @@ def _search_range(activation: Activation, sigma_w2: float, sigma_b2: float) -> t
     if isinstance(activation, UniformStaircase):
         # Very fine staircases change on the scale of their step.
         smallest = min(smallest, (0.01 * activation.threshold_step) ** 2)
-    return smallest, 1.01 * largest
+    smallest = max(smallest, SMALLEST_VARIANCE)
+    return smallest, max(1.01 * largest, 2 * smallest)
 
 
 def _variance_point(activation: Activation, value: float, sigma_w2: float) -> FixedPoint:

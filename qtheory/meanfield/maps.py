@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qtheory._checks import (
+    as_float_array,
     check_finite,
     check_instance,
     check_integer,
@@ -198,6 +199,7 @@ def correlation_map(
     0.333333333333
     """
     sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    variance = check_nonnegative("variance", variance)
     after = _power(activation, variance, sigma_w2, sigma_b2)
     moment = activation.cross_moment(correlation, variance)
     ratio = (sigma_w2 * moment + sigma_b2) / after
@@ -351,7 +353,7 @@ def depth_scale(slope: ArrayLike) -> FloatOrArray:
     >>> print(round(depth_scale(0.9), 3))
     9.491
     """
-    slopes = np.asarray(slope, dtype=np.float64)
+    slopes = as_float_array("slope", slope).astype(np.float64, copy=False)
     bad = ~((slopes >= 0) & (slopes <= 1))
     if bad.any():
         raise fail("slope", "in [0, 1]", float(slopes[bad].flat[0]))

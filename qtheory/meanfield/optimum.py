@@ -29,6 +29,8 @@ FIRST_TAIL_FORM = 16
 MAX_TAIL_SPACING = 0.5
 NUM_CORRECTIONS = 9
 MAX_NEWTON_STEPS = 40
+# Standard deviations beyond which a tail is zero in float64; powers of the reach stay finite.
+REACH = 40.0
 # Relative size of a last Newton step, after which the next would be below the rounding error.
 TOLERANCE = 1e-9
 
@@ -91,8 +93,7 @@ def optimal_spacing(num_levels: int) -> OptimalSpacing:
 
     Notes
     -----
-    Book: thm-ch05-optimal-spacing, thm-ch06-weight-variance, ch06-implicit-equation and
-    ch06-tail-form.
+    Book: thm-ch05-optimal-spacing, thm-ch06-weight-variance and ch06-tail-form.
 
     With thresholds :math:`jD`, :math:`j \in K = \{k - N/2 : 1 \le k \le N-1\}`,
 
@@ -184,7 +185,8 @@ def spacing_slope(num_levels: int, spacing: float) -> float:
     >>> print(round(spacing_slope(4, 1.0), 6))
     0.88115
     """
-    staircase = UniformStaircase(num_levels, check_positive("spacing", spacing))
+    # The slope does not depend on the height of the steps.
+    staircase = UniformStaircase(num_levels, check_positive("spacing", spacing), 1.0)
     moment = staircase.second_moment(1.0)
     if moment == 0:
         return 0.0
@@ -325,7 +327,7 @@ def _tails(
     :math:`2D\sum\phi(t)`, :math:`4D\sum t\bar\Phi(t)` and :math:`2D\sum t^2\phi(t)`, each as its
     integral from :math:`L = ND/2` with Euler-Maclaurin corrections.
     """
-    reach = 0.5 * num_levels * spacing
+    reach = np.minimum(0.5 * num_levels * spacing, REACH)
     density = np.exp(-0.5 * reach**2) / math.sqrt(2 * math.pi)
     tail = special.ndtr(-reach)
     tail_a = tail + 0.5 * spacing * density

@@ -26,6 +26,11 @@ __all__ = ["Staircase", "UniformStaircase", "sign", "uniform_staircase", "unsign
 
 MAX_LISTED_LEVELS = 2**24
 MAX_LEVELS = 2**64
+# Levels are squared: their squares and the sums of these are finite.
+MAX_MAGNITUDE = 1e150
+# Standard deviations that are as good as infinite, and their inverse as good as zero, also for
+# 2**64 thresholds in a row. Squares stay far from the limits of float64.
+FAR = 1e40
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,8 @@ class Staircase(Activation):
     the cross moment bivariate probabilities (close pairs of thresholds) or one integral of a
     product of conditional means that is smooth (all others), whichever is cheaper.
 
-    Accuracy: moments 1e-14 of the largest squared level at every correlation; slopes 1e-13 relative.
+    Accuracy: moments 1e-14 of the largest squared level at every correlation; slopes 1e-13
+    relative.
 
     Limits: one slope or cross moment takes time proportional to
     :math:`N / \sqrt{1 - |c|}` or to the number of close pairs, if that is less.
@@ -89,6 +95,8 @@ class Staircase(Activation):
             raise fail("thresholds", f"of length {levels.size - 1}", thresholds.size)
         if not (np.diff(thresholds) > 0).all():
             raise fail("thresholds", "strictly increasing", thresholds)
+        if np.abs(levels).max() > MAX_MAGNITUDE:
+            raise fail("levels", f"at most {MAX_MAGNITUDE} in magnitude", levels)
         for name, array in (("levels", levels), ("thresholds", thresholds)):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -165,7 +173,7 @@ class Staircase(Activation):
         Raises
         ------
         ValueError
-            If the variance is not above zero.
+            If the variance is not above zero, or so small that the activation vanishes.
 
         Notes
         -----
@@ -174,10 +182,10 @@ class Staircase(Activation):
         variance = check_positive("variance", variance)
         steps = self._steps(variance)
         power = float(steps.heights**2 @ _density(steps.thresholds))
-        return power / (math.sqrt(math.pi) * self._second_moment(variance))
+        return power / (math.sqrt(math.pi) * _positive(self._second_moment(variance), variance))
 
     def _steps(self, variance: float) -> _pairs.Steps:
-        thresholds = self.thresholds / math.sqrt(variance)
+        thresholds = _standardized(self.thresholds, variance)
         return _pairs.Steps(thresholds, self.heights, float(self.levels[0]))
 
     def _mean(self, variance: float) -> float:
@@ -262,7 +270,8 @@ class UniformStaircase(Activation):
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        check_integer("num_levels", self.num_levels, minimum=2, maximum=MAX_LEVELS)
+        number = check_integer("num_levels", self.num_levels, minimum=2, maximum=MAX_LEVELS)
+        object.__setattr__(self, "num_levels", number)
         step = check_positive("threshold_step", self.threshold_step)
         height = step if self.level_step is None else check_finite("level_step", self.level_step)
         if height == 0:
@@ -271,6 +280,9 @@ class UniformStaircase(Activation):
         object.__setattr__(self, "level_step", height)
         for name in ("threshold_center", "level_center"):
             object.__setattr__(self, name, check_finite(name, getattr(self, name)))
+        if self.bound > MAX_MAGNITUDE:
+            condition = f"small enough for levels of at most {MAX_MAGNITUDE}"
+            raise fail("level_step", condition, self.level_step)
 
     @cached_property
     def levels(self) -> FloatArray:
@@ -317,7 +329,8 @@ class UniformStaircase(Activation):
             return _apply(self.levels, self.thresholds, x)
         array = as_float_array("x", x).astype(np.float64)
         last = float(self.num_levels - 1)
-        place = (array - self.threshold_center) / self.threshold_step + 0.5 * (last - 1)
+        with np.errstate(over="ignore"):
+            place = (array - self.threshold_center) / self.threshold_step + 0.5 * (last - 1)
         code = np.clip(np.floor(place) + 1, 0.0, last)
         return np.asarray(self.level_center + self.level_step * (code - 0.5 * last))
 
@@ -337,7 +350,7 @@ class UniformStaircase(Activation):
         Raises
         ------
         ValueError
-            If the variance is not above zero.
+            If the variance is not above zero, or so small that the activation vanishes.
 
         Notes
         -----
@@ -345,7 +358,7 @@ class UniformStaircase(Activation):
         """
         variance = check_positive("variance", variance)
         power = self.level_step**2 * self._sum(DENSITY, variance)
-        return power / (math.sqrt(math.pi) * self._second_moment(variance))
+        return power / (math.sqrt(math.pi) * _positive(self._second_moment(variance), variance))
 
     def _listed(self) -> int:
         if self.num_levels > MAX_LISTED_LEVELS:
@@ -354,7 +367,8 @@ class UniformStaircase(Activation):
 
     def _below(self) -> int:
         """Return the number of thresholds at or below zero."""
-        last = (self.num_levels - 2) / 2 - self.threshold_center / self.threshold_step
+        place = min(max(self.threshold_center / self.threshold_step, -FAR), FAR)
+        last = (self.num_levels - 2) / 2 - place
         return min(max(math.floor(last) + 1, 0), self.num_levels - 1)
 
     def _sides(self, variance: float) -> tuple[tuple[float, int], tuple[float, int]]:
@@ -365,17 +379,21 @@ class UniformStaircase(Activation):
         beneath = -(self.threshold_center + self.threshold_step * (offset - 1)) / sigma
         return (above, self.num_levels - 1 - below), (max(beneath, 0.0), below)
 
+    def _spacing(self, variance: float) -> float:
+        """Return the distance of the thresholds in standard deviations."""
+        return min(max(self.threshold_step / math.sqrt(variance), 1 / FAR), FAR)
+
     def _level_at_zero(self) -> float:
         return self.level_center + self.level_step * (self._below() - (self.num_levels - 1) / 2)
 
     def _sum(self, summand: Summand, variance: float) -> float:
         """Return the sum of an even function over all thresholds."""
-        spacing = self.threshold_step / math.sqrt(variance)
+        spacing = self._spacing(variance)
         return sum(lattice_sum(summand, a, spacing, n) for a, n in self._sides(variance))
 
     def _square_sum(self, summand: Summand, variance: float) -> float:
         """Return the sum over thresholds of the rise of the squared level, away from zero."""
-        spacing = self.threshold_step / math.sqrt(variance)
+        spacing = self._spacing(variance)
         level, height = self._level_at_zero(), self.level_step
         total = 0.0
         for (first, count), sign in zip(self._sides(variance), (1.0, -1.0), strict=True):
@@ -386,7 +404,7 @@ class UniformStaircase(Activation):
     def _mean(self, variance: float) -> float:
         if variance == 0:
             return self._level_at_zero()
-        spacing = self.threshold_step / math.sqrt(variance)
+        spacing = self._spacing(variance)
         up, down = (lattice_sum(TAIL, a, spacing, n) for a, n in self._sides(variance))
         return self._level_at_zero() + self.level_step * (up - down)
 
@@ -401,10 +419,8 @@ class UniformStaircase(Activation):
         return math.inf
 
     def _lattice(self, variance: float) -> Lattice:
-        sigma = math.sqrt(variance)
-        return Lattice(
-            self.num_levels - 1, self.threshold_step / sigma, self.threshold_center / sigma
-        )
+        center = min(max(self.threshold_center / math.sqrt(variance), -FAR), FAR)
+        return Lattice(self.num_levels - 1, self._spacing(variance), center)
 
     def _cross_moment(self, correlation: float, variance: float) -> float:
         return float(self._cross_moments(np.array([correlation]), variance)[0])
@@ -452,7 +468,7 @@ class UniformStaircase(Activation):
         return _pairs.Steps(np.sort(first), np.full(first.size, self.level_step), 0.0)
 
     def _hermite_coefficients(self, num_terms: int, variance: float) -> FloatArray:
-        thresholds = self.thresholds / math.sqrt(variance)
+        thresholds = _standardized(self.thresholds, variance)
         return _hermite(thresholds, self.heights, self._mean(variance), num_terms)
 
 
@@ -572,6 +588,19 @@ def _apply(levels: FloatArray, thresholds: FloatArray, x: ArrayLike) -> FloatArr
     array = as_float_array("x", x).astype(np.float64)
     result = levels[np.searchsorted(thresholds, array, side="right")]
     return np.asarray(np.where(np.isnan(array), np.nan, result))
+
+
+def _standardized(thresholds: FloatArray, variance: float) -> FloatArray:
+    """Return thresholds in standard deviations, within limits that squares can take."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(thresholds / math.sqrt(variance), -FAR, FAR))
+
+
+def _positive(second_moment: float, variance: float) -> float:
+    """Return a second moment to divide by."""
+    if not second_moment > 0:
+        raise fail("variance", "one at which the activation does not vanish", variance)
+    return second_moment
 
 
 def _density(t: FloatArray) -> FloatArray:

@@ -35,6 +35,7 @@ def test_stability_is_a_slope_below_one():
     assert FixedPoint(1.0, 0.5).is_stable
     assert FixedPoint(1.0, -0.5).is_stable
     assert not FixedPoint(1.0, 1.0).is_stable
+    assert not FixedPoint(1.0, -1.5).is_stable
     assert not FixedPoint(1.0, math.inf).is_stable
 
 
@@ -42,6 +43,12 @@ def test_sign_has_one_variance_whatever_comes_in():
     assert variance_fixed_points(sign(), weight_variance=1.7) == (FixedPoint(1.7, 0.0),)
     biased = variance_fixed_points(sign(), weight_variance=1.7, bias_variance=0.3)
     assert_allclose([point.value for point in biased], [2.0])
+
+
+def test_levels_whose_squares_vanish_are_silent():
+    assert variance_fixed_points(uniform_staircase(3, clip=1e-200), weight_variance=1.0) == (
+        FixedPoint(0.0, 0.0),
+    )
 
 
 def test_relu_is_a_straight_line():

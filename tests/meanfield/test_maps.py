@@ -134,6 +134,20 @@ def test_depth_scale_by_hand():
             ),
             "`variance` must be one at which the activation does not vanish",
         ),
+        (lambda: depth_scale("1"), "`slope` must be real numbers"),
+        (lambda: depth_scale(1j), "`slope` must be real numbers"),
+        (
+            lambda: correlation_map(sign(), 0.1, variance=[1.0, 2.0]),
+            r"`variance` must be a real number, got \[1.0, 2.0\]",
+        ),
+        (
+            lambda: variance_map_slope(np.tanh, 1.0, weight_variance=1.0),
+            "`activation` must be Activation",
+        ),
+        (
+            lambda: variance_map_slope(sign(), 1.0, weight_variance=-1.0),
+            "`weight_variance` must be finite and not below zero, got -1.0",
+        ),
         (lambda: depth_scale(1.1), r"`slope` must be in \[0, 1\], got 1.1"),
         (lambda: depth_scale(math.nan), r"`slope` must be in \[0, 1\], got nan"),
     ],

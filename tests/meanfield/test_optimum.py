@@ -55,6 +55,26 @@ def test_tables_are_the_single_answers():
         assert_allclose(getattr(table, field), singles, rtol=1e-13)
 
 
+def test_spacings_may_be_as_small_or_large_as_floats():
+    # Thresholds that all coincide are a sign; none but the middle one is reached from afar.
+    assert spacing_slope(4, 1e-300) == pytest.approx(2 / math.pi, rel=1e-14, abs=0)
+    assert spacing_slope(2**64, 1e-300) == pytest.approx(2 / math.pi, rel=1e-14, abs=0)
+    assert spacing_slope(4, 1e300) == pytest.approx(2 / math.pi, rel=1e-14, abs=0)
+    assert spacing_slope(5, 1e300) == 0.0
+    assert spacing_deficit(2, 1e-300) == pytest.approx(1 - 2 / math.pi, rel=1e-14, abs=0)
+
+
+def test_deficit_of_endless_thresholds_is_granular_noise():
+    granular = 0.3**2 / 12
+    expected = granular / (1 + granular)
+    assert spacing_deficit(2**64, 0.3) == pytest.approx(expected, rel=1e-14, abs=0)
+
+
+def test_numbers_of_levels_in_any_integer_type():
+    assert spacing_slope(np.int8(100), 1e-100) == spacing_slope(100, 1e-100)
+    assert spacing_deficit(np.uint64(2**63), 0.01) == spacing_deficit(2**63, 0.01)
+
+
 def test_a_number_of_levels_stays_an_integer():
     assert optimal_spacing(2**64).num_levels == 2**64
     assert isinstance(optimal_spacing(np.int64(5)).num_levels, int)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from qtheory.meanfield import (
     Staircase,
@@ -19,6 +19,7 @@ from qtheory.meanfield import (
 from qtheory.meanfield import _lattice_sums as lattice_sums
 from qtheory.meanfield import _pairs as pairs
 from qtheory.meanfield import _uniform_sums as uniform_sums
+from qtheory.meanfield import staircases as staircases_module
 from qtheory.quantizers import (
     RoundMode,
     ScalarQuantizer,
@@ -104,7 +105,72 @@ def test_levels_and_thresholds_of_a_uniform_staircase():
     assert shifted.bound == 4.0
 
 
+def test_everything_scales():
+    shifted = UniformStaircase(4, 0.5, 2.0, threshold_center=1.0, level_center=-1.0).scaled(3.0)
+    assert shifted.thresholds.tolist() == [1.5, 3.0, 4.5]
+    assert shifted.levels.tolist() == [-12.0, -6.0, 0.0, 6.0]
+
+
+def test_bound_is_the_largest_magnitude():
+    assert Staircase([-3.0, 1.0]).bound == 3.0
+    assert UniformStaircase(3, 1.0, -2.0).bound == 2.0
+    assert UniformStaircase(3, 1.0, 2.0, level_center=-1.0).bound == 3.0
+
+
+def test_arrays_of_a_uniform_staircase_are_frozen():
+    staircase = uniform_staircase(2**13)
+    assert (staircase.levels.size, staircase.thresholds.size) == (8192, 8191)
+    with pytest.raises(ValueError, match="read-only"):
+        staircase.levels[0] = 2.0
+    with pytest.raises(ValueError, match="read-only"):
+        staircase.thresholds[0] = 2.0
+
+
+def test_number_of_levels_in_any_integer_type():
+    small = UniformStaircase(np.int8(100), 1e-5)
+    assert isinstance(small.num_levels, int)
+    assert small.second_moment(1.0) == UniformStaircase(100, 1e-5).second_moment(1.0)
+    huge = UniformStaircase(np.uint64(2**63), 1e-30)
+    assert huge.cross_moment(0.5, 1.0) == UniformStaircase(2**63, 1e-30).cross_moment(0.5, 1.0)
+
+
+def test_cells_by_arithmetic_are_those_of_the_list(monkeypatch):
+    staircase = UniformStaircase(4, 0.5, -2.0, threshold_center=1.0, level_center=0.25)
+    x = [-math.inf, -9.0, 0.4, 0.5, 0.7, 1.0, 1.2, 1.5, 9.0, 1e308, math.inf, math.nan]
+    listed = staircase(x)
+    monkeypatch.setattr(staircases_module, "MAX_LISTED_LEVELS", 3)
+    assert_array_equal(staircase(x), listed)
+    with pytest.raises(ValueError, match="`num_levels` must be at most 3 to be listed, got 4"):
+        UniformStaircase(4, 0.5).thresholds  # noqa: B018
+    assert UniformStaircase(3, 0.5).thresholds.tolist() == [-0.25, 0.25]
+
+
+def test_a_flat_staircase_has_no_slope():
+    flat = Staircase([2.0, 2.0], [0.0])
+    assert flat.derivative_second_moment(1.0) == 0.0
+    assert flat.cross_moment([-1.0, 0.3, 1.0], 1.0).tolist() == [4.0, 4.0, 4.0]
+    assert flat.cross_moment_slope([-1.0, 0.3], 1.0).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("variance", [1e-300, 1e-30, 1e30, 1e300])
+@pytest.mark.parametrize("scale", [1e-140, 1.0, 1e140])
+def test_extreme_scales_are_limits(scale, variance):
+    # Without a warning: next to the thresholds or far beyond all of them.
+    for staircase in (
+        UniformStaircase(4, scale, 1.0),
+        UniformStaircase(2**64, scale * 1e-20, 1.0),
+        Staircase([-1.0, 0.0, 2.0], [-scale, 2 * scale]),
+    ):
+        moment = staircase.second_moment(variance)
+        cross = staircase.cross_moment([-1.0, -0.5, 0.0, 0.3, 0.9, 1.0], variance)
+        assert np.isfinite(moment)
+        assert (np.abs(cross) <= moment * (1 + 1e-12)).all()
+        assert not np.isnan(staircase.cross_moment_slope([-1.0, 0.3, 0.9, 1.0], variance)).any()
+        assert not math.isnan(staircase.second_moment_slope(variance))
+
+
 def test_zero_variance_means_the_value_at_zero():
+    assert UNEVEN.mean(0.0) == 0.1
     assert UNEVEN.second_moment(0.0) == UNEVEN(0.0) ** 2
     assert unsigned_staircase(4).mean(0.0) == 0.0
     assert uniform_staircase(4).cross_moment(0.3, 0.0) == pytest.approx(1 / 9, rel=1e-14, abs=0)
@@ -154,6 +220,22 @@ def test_quantizers_become_activations(quantizer, x):
         (lambda: Staircase([0.0, 1.0], [0.0, 1.0]), "`thresholds` must be of length 1, got 2"),
         (lambda: Staircase([0.0, 1.0, 2.0], [1.0, 0.0]), "`thresholds` must be strictly incr"),
         (lambda: Staircase([0.0, 1.0, 2.0], [1.0, 1.0]), "`thresholds` must be strictly incr"),
+        (lambda: Staircase([0.0, 0.0, 1.0]), "`levels` must be strictly increasing where no"),
+        (lambda: Staircase([0.0, 1e160]), "`levels` must be at most 1e\\+150 in magnitude"),
+        (lambda: UniformStaircase(3, 1e160), "`level_step` must be small enough for levels of"),
+        (lambda: sign().scaled(0.0), "`factor` must be finite and above zero, got 0.0"),
+        (
+            lambda: Staircase.from_quantizer(ScalarQuantizer([0.0, 1.0]), scale=0.0),
+            "`scale` must be finite and above zero, got 0.0",
+        ),
+        (
+            lambda: uniform_staircase(3).near_one_constant(1e-9),
+            "`variance` must be one at which the activation does not vanish, got 1e-09",
+        ),
+        (
+            lambda: Staircase([0.0, 1.0], [1.0]).near_one_constant(1e-9),
+            "`variance` must be one at which the activation does not vanish, got 1e-09",
+        ),
         (lambda: UniformStaircase(1, 1.0), "`num_levels` must be an integer of at least 2, got 1"),
         (lambda: UniformStaircase(4, 0.0), "`threshold_step` must be finite and above zero"),
         (lambda: UniformStaircase(4, 1.0, 0.0), "`level_step` must be different from zero"),
@@ -240,6 +322,30 @@ def test_moments_of_one_input(staircase, variance):
     assert_allclose(staircase.second_moment(variance), second, rtol=1e-14)
     mean = float(exact.moment(staircase, variance, 1))
     assert_allclose(staircase.mean(variance), mean, rtol=0, atol=1e-15 * math.sqrt(second))
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [
+        UniformStaircase(4, 0.5, threshold_center=1.7, level_center=0.75),
+        UniformStaircase(4, 0.5, threshold_center=-1.7, level_center=-0.75),
+        UniformStaircase(3, 0.1, threshold_center=12.0, level_center=0.1),
+        Staircase([-1.0, 0.0, 1.0], [-9.0, 9.0]),
+    ],
+)
+def test_thresholds_that_are_rarely_passed(aside):
+    second = float(exact.moment(aside, 1.0, 2))
+    assert_allclose(aside.second_moment(1.0), second, rtol=1e-13, atol=0)
+    mean = float(exact.moment(aside, 1.0, 1))
+    assert_allclose(aside.mean(1.0), mean, rtol=1e-13, atol=1e-30)
+    # Normal tails take a relative error of the square of the threshold times the rounding error.
+    for correlation in (-0.4, 0.3, 0.9):
+        slope = float(exact.slope(aside, correlation, 1.0))
+        assert_allclose(aside.cross_moment_slope(correlation, 1.0), slope, rtol=1e-12, atol=0)
+        general = as_general(aside).cross_moment(correlation, 1.0)
+        assert_allclose(
+            aside.cross_moment(correlation, 1.0), general, rtol=1e-13, atol=1e-15 * aside.bound
+        )
 
 
 @pytest.mark.parametrize("correlation", CORRELATIONS)

@@ -51,6 +51,29 @@ def test_infinite_limits(c):
     assert float(bivariate_normal_cdf(np.inf, -np.inf, c)) == 0.0
 
 
+def test_opposite_variables_cannot_both_be_small():
+    assert float(bivariate_normal_cdf(0.3, -0.7, -1)) == 0.0
+
+
+def test_single_precision_is_widened():
+    x, y = np.float32([0.3, -1.2]), np.float32([0.1, 2.5])
+    p = bivariate_normal_cdf(x, y, np.float32(0.25))
+    assert p.dtype == np.float64
+    assert_allclose(p, bivariate_normal_cdf(x.astype(float), y.astype(float), 0.25), rtol=1e-15)
+
+
+def test_limits_next_to_zero_raise_no_warning():
+    p = bivariate_normal_cdf([1e-310, -1e-310], [1.0, 1e308], 0.5)
+    assert_allclose(p, bivariate_normal_cdf([0.0, 0.0], [1.0, 1e308], 0.5), rtol=1e-15)
+
+
+def test_no_probability_is_negative_or_above_one():
+    x = np.linspace(-9, 9, 73)
+    p = bivariate_normal_cdf(x[:, None], x, np.array([-0.99, -0.6, 0.6, 0.99])[:, None, None])
+    assert p.min() == 0.0
+    assert p.max() <= 1.0
+
+
 def test_shapes_broadcast():
     assert bivariate_normal_cdf(np.zeros((3, 1)), np.zeros(4), 0.5).shape == (3, 4)
     assert bivariate_normal_cdf([], [], 0.5).shape == (0,)
