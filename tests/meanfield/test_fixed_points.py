@@ -56,6 +56,7 @@ def test_relu_is_a_straight_line():
     (point,) = variance_fixed_points(ReLU(), weight_variance=1.0, bias_variance=0.5)
     assert (point.value, point.slope) == pytest.approx((1.0, 0.5), rel=1e-14, abs=0)
     assert variance_fixed_points(ReLU(), weight_variance=2.5, bias_variance=0.5) == ()
+    assert variance_fixed_points(ReLU(), weight_variance=2.0, bias_variance=0.5) == ()
     assert steady_state(ReLU(), weight_variance=2.0, variance=3.0).variance == 3.0
 
 
@@ -194,6 +195,62 @@ def test_strong_bias_halves_deviations():
     assert (state.correlation, state.chi) == (1.0, 0.5)
 
 
+def test_a_root_close_to_zero_under_a_faint_bias():
+    inner, _ = correlation_fixed_points(sign(), variance=1.0, bias_variance=1e-12)
+    # M(c) = b + 2 c / pi + O(b c + c^3), known to the rounding error of M: 1e-16 in 3e-12.
+    assert inner.value == pytest.approx(1e-12 / (1 - 2 / math.pi), rel=1e-3, abs=0)
+
+
+def test_a_root_close_to_one_under_a_strong_bias():
+    inner, _ = correlation_fixed_points(sign(), variance=1.0, bias_variance=1e5)
+    # 1 - M(c) = K sqrt(1 - c) with K = sqrt(8) / pi / (1 + b): the root has 1 - c = K^2 = 8e-11,
+    # known to some units of 1e-16.
+    expected = 8 / (math.pi * (1 + 1e5)) ** 2
+    assert 1 - inner.value == pytest.approx(expected, rel=2e-5, abs=0)
+    assert inner.slope == pytest.approx(0.5, rel=1e-5, abs=0)
+
+
+def test_a_bump_overshoots():
+    # The louder the signal, the more of it falls beside the bump: a slope below zero.
+    bump = Staircase([0.0, 1.0, 0.0], [-0.5, 0.5])
+    state = steady_state(bump, weight_variance=2.0)
+    assert -1 < state.variance_slope < 0
+    expected = -1 / math.log(-state.variance_slope)
+    assert state.variance_depth_scale == pytest.approx(expected, rel=1e-14, abs=0)
+
+
+def test_slope_at_silence_is_that_of_the_linear_part():
+    (silent,) = variance_fixed_points(Tanh(), weight_variance=0.5)
+    silent_too, live = variance_fixed_points(Tanh(), weight_variance=2.0)
+    slopes = [silent.slope, silent_too.slope]
+    # tanh(u)^2 = u^2 - O(u^4) at the smallest variance that is looked at, 1e-14 of the largest.
+    assert slopes == pytest.approx([0.5, 2.0], rel=1e-12, abs=0)
+    assert (silent.value, silent_too.value) == (0.0, 0.0)
+    assert live.is_stable
+
+
+def test_no_silence_under_a_bias():
+    points = variance_fixed_points(uniform_staircase(3), weight_variance=0.5, bias_variance=0.01)
+    assert points[0].value >= 0.01
+
+
+def test_fixed_points_on_the_scale_of_a_very_fine_step():
+    # Rounding noise D^2 / 12 is all that keeps a signal up that the weights shrink.
+    coarse = variance_fixed_points(UniformStaircase(10_001, 1.0), weight_variance=0.95)
+    fine = variance_fixed_points(UniformStaircase(2**31 + 1, 1e-9), weight_variance=0.95)
+    assert [point.is_stable for point in fine] == [True, False, True]
+    assert_allclose(
+        [point.value * 1e18 for point in fine[1:]],
+        [point.value for point in coarse[1:]],
+        rtol=1e-12,
+        atol=0,
+    )
+
+
+def test_an_odd_staircase_forgets_all_correlation():
+    assert steady_state(uniform_staircase(5), weight_variance=1.1).correlation == 0.0
+
+
 def test_start_chooses_the_basin():
     staircase, options = uniform_staircase(3), {"weight_variance": 1.2348}
     assert steady_state(staircase, variance=0.08, **options).variance > 0.6
@@ -205,6 +262,10 @@ def test_staircases_with_many_scales_keep_all_their_fixed_points():
     # Levels 1 and 100 behind thresholds 0.5 and 200: live at about 1, and at about 10^4.
     staircase = Staircase([-100, -1, 0, 1, 100], [-60, -0.5, 0.5, 60])
     points = variance_fixed_points(staircase, weight_variance=1.3)
+    assert [point.is_stable for point in points] == [True, False, True, False, True]
+    # The lower pair of roots lies eight decades below the largest possible variance.
+    apart = Staircase([-1e4, -1, 0, 1, 1e4], [-6e3, -0.5, 0.5, 6e3])
+    points = variance_fixed_points(apart, weight_variance=1.3)
     assert [point.is_stable for point in points] == [True, False, True, False, True]
 
 
