@@ -263,6 +263,10 @@ def test_staircases_with_many_scales_keep_all_their_fixed_points():
     staircase = Staircase([-100, -1, 0, 1, 100], [-60, -0.5, 0.5, 60])
     points = variance_fixed_points(staircase, weight_variance=1.3)
     assert [point.is_stable for point in points] == [True, False, True, False, True]
+    # A signal moves to the nearest fixed point ahead of it.
+    for start in (0.3, 2.0, 100.0):
+        settled = steady_state(staircase, weight_variance=1.3, variance=start)
+        assert settled.variance == points[2].value
     # The lower pair of roots lies eight decades below the largest possible variance.
     apart = Staircase([-1e4, -1, 0, 1, 1e4], [-6e3, -0.5, 0.5, 6e3])
     points = variance_fixed_points(apart, weight_variance=1.3)
