@@ -1,7 +1,7 @@
 """Train the networks whose results the chapters show, and store the results with the library.
 
 ``python -m tools.sweeps`` runs every experiment below through :mod:`qtheory.sweeps` and writes
-``qtheory/data/training_sweeps.json``. Results are kept in ``_build/sweeps`` while it runs, so that
+``qtheory/data/training_sweeps.json``. Results are kept in ``build/sweeps`` while it runs, so that
 an interrupted run goes on where it stopped. Less than twenty minutes on one core; ``--jobs 8`` takes
 eight cores, ``--scheduler tcp://host:8786`` a Dask cluster. ``--check N`` trains every N-th point
 anew and compares it with what is stored. Needs scikit-learn, joblib and tqdm.
@@ -38,7 +38,7 @@ from qtheory.sweeps import run_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "qtheory" / "data" / "training_sweeps.json"
-RUNNING = ROOT / "_build" / "sweeps"
+RUNNING = ROOT / "build" / "sweeps"
 SEED = 7
 VERSION = "1"  # of train_point and what it calls; a new one trains everything anew
 
