@@ -64,6 +64,14 @@ def test_spacings_may_be_as_small_or_large_as_floats():
     assert spacing_deficit(2, 1e-300) == pytest.approx(1 - 2 / math.pi, rel=1e-14, abs=0)
 
 
+@pytest.mark.parametrize(
+    ("num_levels", "spacing"), [(100, 2.0), (100, 0.9), (16, 1e-6), (2**40, 1e-15)]
+)
+def test_deficit_where_the_tails_are_no_small_part(num_levels, spacing):
+    expected = 1 - spacing_slope(num_levels, spacing)
+    assert spacing_deficit(num_levels, spacing) == pytest.approx(expected, rel=1e-13, abs=0)
+
+
 def test_deficit_of_endless_thresholds_is_granular_noise():
     granular = 0.3**2 / 12
     expected = granular / (1 + granular)
