@@ -3,8 +3,8 @@
 ``python -m tools.sweeps`` runs every experiment below through :mod:`qtheory.sweeps` and writes
 ``qtheory/data/training_sweeps.json``. Results are kept in ``build/sweeps`` while it runs, so that
 an interrupted run goes on where it stopped. Less than twenty minutes on one core; ``--jobs 8``
-takes eight cores, ``--scheduler tcp://host:8786`` a Dask cluster. ``--check N`` trains every N-th point
-anew and compares it with what is stored. Needs scikit-learn, joblib and tqdm.
+takes eight cores, ``--scheduler tcp://host:8786`` a Dask cluster. ``--check N`` trains every
+N-th point anew and compares it with what is stored. Needs scikit-learn, joblib and tqdm.
 """
 
 import argparse
