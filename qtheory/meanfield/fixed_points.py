@@ -1,5 +1,6 @@
 """Where variance and correlation come to rest, and how fast."""
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ def variance_fixed_points(
     Accuracy: roots 1e-14 relative.
 
     Limits: an activation without bound is searched up to a variance of
-    ``1e4 * max(1, bias_variance)``. Two roots closer than 0.1 % may be taken for none.
+    ``1e4 * max(1, bias_variance)``. Two roots closer than 0.1 % may be taken for none. Where the
+    map is the identity up to rounding, one variance stands for all of that range.
 
     Examples
     --------
@@ -301,13 +303,13 @@ def _roots(function: Function, grid: FloatArray) -> list[float]:
     """Return the roots of a function between the points of a grid, pairs of close ones included."""
     values = np.array([function(float(x)) for x in grid])
     points, heights = _with_turning_points(function, grid, values)
-    found = [float(x) for x, y in zip(points, heights, strict=True) if y == 0]
-    for left, right, low, high in zip(
-        points[:-1], points[1:], heights[:-1], heights[1:], strict=True
-    ):
-        if low * high < 0:
-            found.append(_bracketed_root(function, left, right))
-    return sorted(found)
+    # Where the function is zero up to rounding its signs are noise: one root for the whole stretch.
+    clear = [(x, y) for x, y in zip(points, heights, strict=True) if abs(y) > 8 * ROUNDING]
+    return [
+        _bracketed_root(function, left, right)
+        for (left, low), (right, high) in itertools.pairwise(clear)
+        if (low > 0) != (high > 0)
+    ]
 
 
 def _bracketed_root(function: Function, left: float, right: float) -> float:

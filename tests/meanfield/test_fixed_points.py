@@ -273,6 +273,21 @@ def test_staircases_with_many_scales_keep_all_their_fixed_points():
     assert [point.is_stable for point in points] == [True, False, True, False, True]
 
 
+@pytest.mark.parametrize("num_levels", [2**33, 2**33 + 1, 2**52])
+def test_a_map_that_is_the_identity_up_to_rounding_has_one_live_point(num_levels):
+    best = optimal_spacing(num_levels)
+    points = variance_fixed_points(
+        uniform_staircase(num_levels), weight_variance=best.weight_variance
+    )
+    live = [point for point in points if point.is_stable and point.value > 0] or [points[-1]]
+    assert len(live) == 1
+    assert len(points) <= 3
+    kept = variance_map(
+        uniform_staircase(num_levels), live[0].value, weight_variance=best.weight_variance
+    )
+    assert_allclose(kept, live[0].value, rtol=1e-13)
+
+
 def test_close_pairs_of_roots_are_found():
     staircase = uniform_staircase(3)
     points = variance_fixed_points(staircase, weight_variance=(0.86850431 + 2e-7) ** 2)
