@@ -84,7 +84,8 @@ class SmoothActivation(_ByQuadrature):
     Raises
     ------
     ValueError
-        If ``function`` or ``derivative`` is not callable.
+        If ``function`` or ``derivative`` is not callable or does not map an array to an array of
+        its shape.
     ConvergenceError
         By a moment, if the function bends on a scale finer than 2e-4 standard deviations, as every
         function with a kink or a jump does, or has values that are not finite.
@@ -115,6 +116,9 @@ class SmoothActivation(_ByQuadrature):
             raise fail("function", "callable", self.function)
         if not (self.derivative is None or callable(self.derivative)):
             raise fail("derivative", "callable", self.derivative)
+        _check_elementwise("function", self.function)
+        if self.derivative is not None:
+            _check_elementwise("derivative", self.derivative)
 
     @property
     def bound(self) -> float:
@@ -136,6 +140,16 @@ class SmoothActivation(_ByQuadrature):
         known = [self.function] if self.derivative is None else [self.function, self.derivative]
         # Derivatives have poles of higher order, which a fifth of the step pays for.
         return 0.8 * quadrature.convergence_step(variance, *known)
+
+
+def _check_elementwise(name: str, function: Function) -> None:
+    """Refuse a function of single numbers, or one that returns a constant as one number."""
+    try:
+        shape = np.shape(function(np.array([0.25, 0.5, 0.75])))
+    except TypeError as error:
+        raise fail(name, "a map of arrays to arrays of their shape", function) from error
+    if shape != (3,):
+        raise fail(name, "a map of arrays to arrays of their shape", f"shape {shape} for (3,)")
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,14 @@ def test_messages():
         SmoothActivation(np.sin, 3)
 
 
+@pytest.mark.parametrize("function", [lambda u: 1.0, math.sin, np.sum])
+def test_functions_of_single_numbers_are_refused(function):
+    with pytest.raises(ValueError, match="`function` must be a map of arrays to arrays of their"):
+        SmoothActivation(function)
+    with pytest.raises(ValueError, match="`derivative` must be a map of arrays to arrays of their"):
+        SmoothActivation(np.sin, function)
+
+
 @each
 def test_arguments_are_refused(name):
     activation = EVERY[name]
