@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qtheory._checks import check_instance, check_nonnegative, check_positive, fail
+from qtheory.meanfield._uniform_sums import pair_density_integrals, pair_density_sum
 from qtheory.meanfield.activations import Activation
 from qtheory.meanfield.maps import (
     correlation_map,
@@ -17,6 +18,7 @@ from qtheory.meanfield.maps import (
     variance_map,
     variance_map_slope,
 )
+from qtheory.meanfield.optimum import spacing_deficit
 from qtheory.meanfield.staircases import UniformStaircase
 
 __all__ = [
@@ -39,6 +41,8 @@ SMALLEST_VARIANCE = 1e-300
 UNBOUNDED_REACH = 1e4
 # Correlations are searched up to 1 - 10**-14.
 NEAREST_TO_ONE = 15
+# Angles between inputs where a correlation near one is searched that cannot be told from one.
+FINEST_ANGLE, WIDEST_ANGLE = 1e-100, 0.1
 ROUNDING = 1e-15
 
 
@@ -205,7 +209,7 @@ def correlation_fixed_points(
     Accuracy: 1e-13 absolute; the slope of the map at the root decides how well it is determined.
 
     Limits: a root within 1e-14 of one is taken for one. This happens to staircases under a strong
-    bias, where the slope at the true root is 1/2.
+    bias, and to very fine ones under any; `steady_state` has the slope at the true root.
 
     Examples
     --------
@@ -220,7 +224,7 @@ def correlation_fixed_points(
     def excess(c: float) -> float:
         return float(correlation_map(activation, c, **options)) - c
 
-    values = _fixed_correlations(excess)
+    values = _fixed_correlations(excess, math.isfinite(activation.bound))
     slopes = [float(correlation_map_slope(activation, c, **options)) for c in values]
     return tuple(FixedPoint(c, slope) for c, slope in zip(values, slopes, strict=True))
 
@@ -262,6 +266,10 @@ def steady_state(
     Assumptions: infinite width. With ``variance`` given, a second moment that grows with the
     variance, so that the variance moves straight to the next fixed point.
 
+    Accuracy: ``depth_scale`` loses the digits that ``chi`` has in common with one, except for
+    symmetric uniform staircases without biases. These hang on the last digits of the weight
+    variance from about ``2**24`` levels on: `optimal_spacing` has their best depth scale.
+
     Examples
     --------
     >>> from qtheory.meanfield import steady_state, uniform_staircase
@@ -275,8 +283,7 @@ def steady_state(
     points = correlation_fixed_points(activation, variance=q, **options)
     # The attractor of positive correlations: the smallest of at most two fixed points there.
     point = next(point for point in points if point.value >= 0)
-    # A root too close to one to be told from it, where 1 - M = K sqrt(1 - c) = 1 - c.
-    chi = 0.5 if point.slope == math.inf else point.slope
+    chi, depth = _slope_and_depth(activation, q, sigma_w2, sigma_b2, point)
     slope = float(variance_map_slope(activation, q, weight_variance=sigma_w2))
     return SteadyState(
         variance=q,
@@ -285,7 +292,7 @@ def steady_state(
         correlation=point.value,
         chi=chi,
         chi_at_one=float(correlation_map_slope(activation, 1.0, variance=q, **options)),
-        depth_scale=float(depth_scale(min(chi, 1.0))),
+        depth_scale=depth,
         variance_depth_scale=float(depth_scale(min(abs(slope), 1.0))),
     )
 
@@ -310,6 +317,48 @@ def _roots(function: Function, grid: FloatArray) -> list[float]:
         for (left, low), (right, high) in itertools.pairwise(clear)
         if (low > 0) != (high > 0)
     ]
+
+
+def _slope_and_depth(
+    activation: Activation, variance: float, sigma_w2: float, sigma_b2: float, point: FixedPoint
+) -> tuple[float, float]:
+    """Return the slope at the fixed correlation and its depth scale."""
+    chi = point.slope
+    if chi == math.inf:  # a root too close to one to be told from it
+        chi = _slope_next_to_one(activation, variance, sigma_w2, sigma_b2)
+    elif (
+        isinstance(activation, UniformStaircase)
+        and activation.threshold_center == activation.level_center == 0
+        and sigma_b2 == 0
+        and chi > 0.5
+    ):
+        deficit = spacing_deficit(activation.num_levels, activation._spacing(variance))
+        return 1 - deficit, -1 / math.log1p(-deficit)
+    return chi, float(depth_scale(min(chi, 1.0)))
+
+
+def _slope_next_to_one(
+    activation: Activation, variance: float, sigma_w2: float, sigma_b2: float
+) -> float:
+    """Return the slope of the map at a root closer to one than correlations can be told apart.
+
+    As a rule 1 - M = K sqrt(1 - c) there. Pairs of inputs that are farther apart than the steps of
+    a very fine staircase are beyond this law, so that its root is looked for by their angle.
+    """
+    if not isinstance(activation, UniformStaircase):
+        return 0.5
+    lattice = activation._lattice(variance)
+    after = sigma_w2 * float(activation.second_moment(variance)) + sigma_b2
+    power = sigma_w2 * activation.level_step**2 / after
+
+    def excess(log_angle: float) -> float:
+        angle = math.exp(log_angle)
+        lost = pair_density_integrals(lattice, np.zeros(1), np.array([angle]))
+        return math.log(power * float(lost[0])) - math.log(2 * math.sin(0.5 * angle) ** 2)
+
+    angle = math.exp(_bracketed_root(excess, math.log(FINEST_ANGLE), math.log(WIDEST_ANGLE)))
+    sums = pair_density_sum(lattice, np.array([angle]))
+    return float(power * sums[0] / (2 * math.pi * math.sin(angle)))
 
 
 def _bracketed_root(function: Function, left: float, right: float) -> float:
@@ -416,7 +465,7 @@ def _settled_variance(
     return stable[-1]
 
 
-def _fixed_correlations(excess: Function) -> list[float]:
+def _fixed_correlations(excess: Function, is_bounded: bool) -> list[float]:
     """Return the roots of M(c) - c, using that M is a power series with terms of one sign.
 
     Then M is convex on [0, 1]: with M(0) = 0 only the ends are fixed, else there is at most one
@@ -425,7 +474,7 @@ def _fixed_correlations(excess: Function) -> list[float]:
     start, end = excess(0.0), excess(1.0)
     ends = [c for c in (-1.0, 1.0) if abs(excess(c)) <= 4 * ROUNDING]
     if abs(start) <= ROUNDING:
-        if len(ends) == 2 and abs(excess(0.5)) <= ROUNDING:
+        if not is_bounded and len(ends) == 2 and abs(excess(0.5)) <= ROUNDING:
             raise fail("activation", "nonlinear: every correlation is fixed", "a linear one")
         return sorted([0.0, *ends])
     nearest = 1.0 if end < -4 * ROUNDING else _below_one(excess)

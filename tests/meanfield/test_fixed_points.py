@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from qtheory.meanfield import (
     Erf,
     FixedPoint,
+    HardTanh,
     Linear,
     ReLU,
     Staircase,
@@ -192,7 +193,7 @@ def test_weight_variance_below_which_odd_staircases_die(num_levels, smallest):
 
 def test_strong_bias_halves_deviations():
     state = steady_state(uniform_staircase(3), weight_variance=0.1, bias_variance=0.004)
-    assert (state.correlation, state.chi) == (1.0, 0.5)
+    assert (state.correlation, state.chi) == pytest.approx((1.0, 0.5), rel=1e-14, abs=0)
 
 
 def test_a_root_close_to_zero_under_a_faint_bias():
@@ -208,6 +209,24 @@ def test_a_root_close_to_one_under_a_strong_bias():
     expected = 8 / (math.pi * (1 + 1e5)) ** 2
     assert 1 - inner.value == pytest.approx(expected, rel=2e-5, abs=0)
     assert inner.slope == pytest.approx(0.5, rel=1e-5, abs=0)
+
+
+@pytest.mark.parametrize("num_levels", [2**20, 2**28, 2**32])
+def test_very_fine_staircases_with_biases_settle_like_a_clipped_line(num_levels):
+    # The root comes closer to one than 1e-14, but its slope is not that of the square-root law.
+    options = {"weight_variance": 1.0, "bias_variance": 1e-4}
+    line = steady_state(HardTanh(), **options)
+    fine = steady_state(uniform_staircase(num_levels), **options)
+    assert fine.correlation == pytest.approx(1.0, rel=0, abs=1e-8)
+    assert fine.depth_scale == pytest.approx(line.depth_scale, rel=1e-3, abs=0)
+
+
+def test_very_fine_staircases_are_not_taken_for_linear():
+    best = optimal_spacing(2**28)
+    state = steady_state(uniform_staircase(2**28), weight_variance=best.weight_variance)
+    assert state.correlation == 0.0
+    # The weight variance is one but for a unit of its last digit, which fixes the variance.
+    assert state.depth_scale == pytest.approx(best.depth_scale, rel=0.01, abs=0)
 
 
 def test_a_bump_overshoots():
