@@ -4,7 +4,8 @@ Standardized thresholds are ``center + spacing * (i - (n - 1) / 2)`` for i = 0 .
 """
 
 import math
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy import special
 
 from qtheory.numerics import gauss_legendre
 
-__all__ = ["Lattice", "pair_density_integrals", "pair_density_sum"]
+__all__ = ["Lattice", "pair_density_at", "pair_density_integrals", "pair_density_sum"]
 
 FloatArray = NDArray[np.float64]
 
@@ -54,6 +55,16 @@ def pair_density_sum(lattice: Lattice, angles: FloatArray, *, mirrored: bool = F
     return np.array([_integrated(lattice, float(x), mirrored) for x in angles])
 
 
+def pair_density_at(lattice: Lattice, angle: float, *, mirrored: bool = False) -> float:
+    """Return S(x) at one angle, without the detour over arrays."""
+    lattice = _trimmed(lattice)
+    if lattice.num_thresholds == 0:
+        return 0.0
+    if lattice.num_thresholds <= MAX_SUMMED:
+        return float(_summed_block(lattice, angle, mirrored))
+    return _integrated(lattice, angle, mirrored)
+
+
 def _trimmed(lattice: Lattice) -> Lattice:
     """Return the thresholds without those so far out that no term of theirs is above 1e-300."""
     n, spacing, center = lattice
@@ -65,7 +76,9 @@ def _trimmed(lattice: Lattice) -> Lattice:
     return Lattice(last - first + 1, spacing, center + spacing * (0.5 * (first + last) - half))
 
 
-def _rates(lattice: Lattice, angles: FloatArray, mirrored: bool) -> tuple[FloatArray, FloatArray]:
+def _rates(
+    lattice: Lattice, angles: FloatArray | float, mirrored: bool
+) -> tuple[FloatArray, FloatArray]:
     """Return the rates of the two Gaussian sums, over differences and over sums of indices."""
     fast = lattice.spacing**2 / (8 * np.sin(0.5 * angles) ** 2)
     slow = lattice.spacing**2 / (8 * np.cos(0.5 * angles) ** 2)
@@ -79,22 +92,30 @@ def _summed(lattice: Lattice, angles: FloatArray, mirrored: bool) -> FloatArray:
     return np.concatenate([_summed_block(lattice, block, mirrored) for block in blocks])
 
 
-def _summed_block(lattice: Lattice, angles: FloatArray, mirrored: bool) -> FloatArray:
-    """Return S(x) at a few angles, with a table of angles by thresholds."""
+def _summed_block(lattice: Lattice, angles: FloatArray | float, mirrored: bool) -> Any:
+    """Return S(x) at a few angles with a table of angles by thresholds, or at one with a row."""
     n = lattice.num_thresholds
     apart, along = _rates(lattice, angles, mirrored)
-    s = np.arange(n, dtype=np.float64)
     shift = 2 * lattice.center / lattice.spacing
-    terms = np.exp(np.multiply.outer(-along, (s + shift) ** 2))
-    terms += np.exp(np.multiply.outer(-along, (s - shift) ** 2)) if shift else terms
-    terms[:, 0] *= 0.5
+    terms = np.exp(np.multiply.outer(-along, _squares(n, shift)))
+    terms += np.exp(np.multiply.outer(-along, _squares(n, -shift))) if shift else terms
+    terms[..., 0] *= 0.5
     prefix = np.empty_like(terms)
     for parity in (0, 1):
-        np.cumsum(terms[:, parity::2], axis=1, out=prefix[:, parity::2])
-    num_near = min(n, int(math.sqrt(CUTOFF / apart.min())) + 2)
-    weights = np.exp(np.multiply.outer(-apart, s[:num_near] ** 2))
-    weights[:, 1:] *= 2
-    return np.asarray(np.einsum("ij,ij->i", weights, prefix[:, n - num_near :][:, ::-1]))
+        terms[..., parity::2].cumsum(axis=-1, out=prefix[..., parity::2])
+    num_near = min(n, int(math.sqrt(CUTOFF / np.min(apart))) + 2)
+    weights = np.exp(np.multiply.outer(-apart, _squares(n, 0.0)[:num_near]))
+    weights[..., 1:] *= 2
+    weights *= prefix[..., n - num_near :][..., ::-1]
+    return weights.sum(axis=-1)
+
+
+@lru_cache(maxsize=8)
+def _squares(count: int, shift: float) -> FloatArray:
+    """Return the squares of shifted indices, kept since slopes are asked for one after another."""
+    squares = (np.arange(count, dtype=np.float64) + shift) ** 2
+    squares.flags.writeable = False
+    return squares
 
 
 class _Gaussian(NamedTuple):

@@ -286,6 +286,8 @@ def _over_correlations(
     correlation: ArrayLike,
 ) -> FloatOrArray:
     """Apply the one function to a scalar, the other to the elements of an array."""
+    if type(correlation) is float and abs(correlation) <= 1:
+        return float(one(correlation))  # the short way; whatever is odd takes the long one
     values = as_float_array("correlation", correlation).astype(np.float64, copy=False)
     bad = ~(np.abs(values) <= 1)
     if bad.any():

@@ -18,7 +18,12 @@ from qtheory._checks import (
 )
 from qtheory.meanfield import _pairs
 from qtheory.meanfield._lattice_sums import DENSITY, DENSITY_MOMENT, TAIL, Summand, lattice_sum
-from qtheory.meanfield._uniform_sums import Lattice, pair_density_integrals, pair_density_sum
+from qtheory.meanfield._uniform_sums import (
+    Lattice,
+    pair_density_at,
+    pair_density_integrals,
+    pair_density_sum,
+)
 from qtheory.meanfield.activations import Activation, FloatArray
 from qtheory.quantizers import RoundMode, ScalarQuantizer, UniformQuantizer
 
@@ -442,7 +447,9 @@ class UniformStaircase(Activation):
         if abs(correlation) == 1:
             # At c = -1 the slope is finite only if no two thresholds mirror each other.
             return _slope_at_limit(self._near_steps(variance), correlation)
-        return float(self._inner_slopes(np.array([correlation]), variance, correlation < 0)[0])
+        angle = 2 * math.asin(math.sqrt(0.5 * (1 - abs(correlation))))
+        density = pair_density_at(self._lattice(variance), angle, mirrored=correlation < 0)
+        return self.level_step**2 * density / (2 * math.pi * math.sin(angle))
 
     def _inner_slopes(
         self, correlations: FloatArray, variance: float, mirrored: bool
