@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from qtheory._checks import fail
 from qtheory.meanfield import Linear
-from qtheory.nn._structure import WEIGHTED, Kind, Step, model_steps
+from qtheory.nn._structure import SIDE_BY_SIDE_CALLS, WEIGHTED, Kind, Step, model_steps
 from qtheory.nn._targets import Target
 
 __all__ = ["LAWS", "LayerPlan", "draw", "fan_in", "plan_layers", "refuse_parameters"]
@@ -187,7 +187,8 @@ def _refuse_steps(steps: Sequence[Step], target: Target) -> None:
     for step, is_feeding, is_inside in zip(steps, feeds, inside, strict=True):
         if step.kind is Kind.NORM:
             raise fail("model", "free of normalization layers", _described(step))
-        if step.kind is Kind.MERGE and is_feeding and is_inside:
+        mixes = is_feeding or step.name not in SIDE_BY_SIDE_CALLS
+        if step.kind is Kind.MERGE and is_inside and mixes:
             raise fail("model", "a chain without skip connections or branches that meet", step.name)
         if step.kind is Kind.ACTIVATION and is_feeding and not target.matches(step):
             raise fail("model", f"free of activations other than {target.name}", _described(step))

@@ -8,7 +8,7 @@ from torch import fx, nn
 
 from qtheory.nn.activation import QuantizedActivation
 
-__all__ = ["WEIGHTED", "Kind", "Step", "model_steps", "module_kind"]
+__all__ = ["SIDE_BY_SIDE_CALLS", "WEIGHTED", "Kind", "Step", "model_steps", "module_kind"]
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPARENT = (nn.Flatten, nn.Unflatten, nn.Identity)
@@ -38,14 +38,19 @@ ACTIVATION_CALLS = frozenset(
 NORM_CALLS = frozenset(
     {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize"}
 )
+LIKE_CALLS = frozenset({"view_as", "reshape_as", "expand_as", "type_as"})
 TRANSPARENT_CALLS = frozenset(
     {
         *("flatten", "unflatten", "reshape", "view", "permute", "transpose", "squeeze"),
         *("unsqueeze", "contiguous", "to", "float", "double", "half", "bfloat16", "type"),
         *("detach", "clone", "movedim", "swapaxes", "ravel", "t", "mT", "getitem"),
+        *LIKE_CALLS,
     }
 )
 PERTURBING_CALLS = frozenset({"pad", "interpolate", "mean", "sum", "amax"})
+SIDE_BY_SIDE_CALLS = frozenset(
+    {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"}
+)
 SHAPE_CALLS = frozenset({"size", "dim", "numel", "getattr", "len", "ndimension"})
 
 
@@ -167,7 +172,7 @@ def _traced_steps(model: nn.Module, graph: fx.Graph) -> Iterator[Step]:
     positions: dict[fx.Node, int] = {}
     count = 0
     for node in graph.nodes:
-        sources = tuple(sorted({positions[n] for n in node.all_input_nodes if n in positions}))
+        sources = _sources(node, positions)
         if node.op not in ("placeholder", "call_module", "call_function", "call_method"):
             continue
         name = _call_name(node)
@@ -176,6 +181,14 @@ def _traced_steps(model: nn.Module, graph: fx.Graph) -> Iterator[Step]:
         yield _traced_step(model, node, name, sources)
         positions[node] = count
         count += 1
+
+
+def _sources(node: fx.Node, positions: dict[fx.Node, int]) -> tuple[int, ...]:
+    """Positions of what a node takes its numbers from; of what only lends its shape, none."""
+    takes = node.all_input_nodes
+    if node.op == "call_method" and _call_name(node) in LIKE_CALLS:
+        takes = takes[:1]
+    return tuple(sorted({positions[taken] for taken in takes if taken in positions}))
 
 
 def _traced_step(model: nn.Module, node: fx.Node, name: str, sources: tuple[int, ...]) -> Step:

@@ -93,7 +93,8 @@ class InitializationReport:
     chi : float
         Slope of the correlation map at its stable fixed point; one for a critical activation.
     depth_scale : float
-        Layers over which the correlation of two inputs approaches its limit by a factor e.
+        Layers over which the correlation of two inputs approaches its limit by a factor e;
+        infinite for a critical activation.
     layers : tuple of InitializedLayer
         Layers with weights in the order of the forward.
     activations : tuple of InitializedActivation
@@ -119,6 +120,12 @@ class InitializationReport:
         """Number of layers in front of an activation or of another layer."""
         return sum(layer.role != "readout" for layer in self.layers)
 
+    def _depth_limit(self) -> str:
+        """Say how deep a network may be."""
+        if math.isinf(self.depth_scale):
+            return "at the critical point: the depth scale sets no limit"
+        return f"trainable to about {self.trainable_depth:.4g}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain numbers, strings, lists and dictionaries."""
         depths = {"trainable_depth": self.trainable_depth, "num_hidden": self.num_hidden}
@@ -129,7 +136,7 @@ class InitializationReport:
         lines = [
             f"{self.activation}, {self.weights} weights: "
             f"pre-activation variance {self.variance:.4g}, depth scale {self.depth_scale:.4g}",
-            f"hidden layers: {self.num_hidden}, trainable to about {self.trainable_depth:.4g}",
+            f"hidden layers: {self.num_hidden}, {self._depth_limit()}",
             f"{'layer':<20} {'kind':<8} {'role':<8} {'fan-in':>7} {'weight variance':>16}",
         ]
         lines += [
@@ -193,9 +200,10 @@ def initialize_(
     ------
     ValueError
         If the model has no layers or not the activation, has another one, a normalization, a skip
-        connection, parameters outside of linear layers and convolutions, parametrized or lazy or
+        connection or branches that meet, also behind the last layer (but a concatenation there is
+        allowed), parameters outside of linear layers and convolutions, parametrized or lazy or
         meta weights, or weights shared by layers that need different ones; if another argument is
-        out of its range. The message names the module.
+        out of its range. The message names the module or the operation.
 
     Warns
     -----

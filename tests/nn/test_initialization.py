@@ -178,6 +178,8 @@ def test_smooth_activations_become_critical(smooth, module, bias_variance, weigh
     assert report.chi == 1.0
     assert report.depth_scale == math.inf
     assert report.activations == ()
+    expected = "hidden layers: 3, at the critical point: the depth scale sets no limit"
+    assert str(report).splitlines()[1] == expected
 
 
 class Functional(nn.Module):
@@ -364,6 +366,21 @@ REFUSED = [
         id="skip",
     ),
     pytest.param(
+        lambda: Wired(lambda m, x: x + m.b(m.q(m.a(x)))),
+        "a chain without skip connections or branches that meet, got 'add'",
+        id="skip-behind-the-last-layer",
+    ),
+    pytest.param(
+        lambda: Wired(lambda m, x: m.b(m.q(m.a(x))).mul_(x)),
+        "a chain without skip connections or branches that meet, got 'mul_'",
+        id="gate-behind-the-last-layer",
+    ),
+    pytest.param(
+        lambda: Wired(lambda m, x: m.a(x) - m.b(m.q(m.a(x)))),
+        "a chain without skip connections or branches that meet, got 'sub'",
+        id="branch-behind-the-last-layer",
+    ),
+    pytest.param(
         lambda: Wired(lambda m, x: m.b(torch.relu(m.q(m.a(x))))),
         r"got 'relu\(\) in the forward'",
         id="function",
@@ -402,6 +419,19 @@ def test_models_that_are_refused_stay_as_they_are(make, message):
     assert all(
         torch.equal(after[name], before[name]) for name in filter(has_numbers(before), after)
     )
+
+
+@pytest.mark.parametrize(
+    "wiring",
+    [
+        pytest.param(lambda m, x: torch.cat([x, m.b(m.q(m.a(x)))], 1), id="side-by-side"),
+        pytest.param(lambda m, x: m.b(m.q(m.a(x))).view_as(x), id="shape-of-the-input"),
+        pytest.param(lambda m, x: m.b(m.q(m.a(x + x.flip(0)))), id="inputs-added"),
+    ],
+)
+def test_what_mixes_no_layers_is_no_skip_connection(wiring):
+    report = initialize_(Wired(wiring), 4)
+    assert [layer.role for layer in report.layers] == ["first", "readout"]
 
 
 def test_arguments_are_checked():
