@@ -209,7 +209,7 @@ def propagation_report(
     ------
     ValueError
         If the model has no such layer, is lazy, returns no tensor or drops the first axis, or if
-        the batch is not floating-point or has fewer than two inputs.
+        the batch is not floating-point, has fewer than two inputs, or has NaN or infinities.
 
     See Also
     --------
@@ -262,6 +262,8 @@ def propagation_report(
     if not batch.is_floating_point() or batch.ndim < 2 or len(batch) < 2:
         shape = f"{batch.dtype} of shape {tuple(batch.shape)}"
         raise fail("batch", "a floating-point tensor of at least two inputs", shape)
+    if count := int((~batch.isfinite()).sum()):
+        raise fail("batch", "free of NaN and infinities", f"{count} of {batch.numel()} numbers")
     if generator is not None:
         check_instance("generator", generator, torch.Generator)
     refuse_parameters(model)

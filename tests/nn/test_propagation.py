@@ -361,6 +361,10 @@ def test_messages():
         propagation_report(model, x[:1])
     with pytest.raises(ValueError, match=r"floating-point tensor .*, got 'torch.int64 of shape"):
         propagation_report(model, x.long())
+    bad = x.clone()
+    bad[0, :2] = torch.tensor([math.nan, -math.inf])
+    with pytest.raises(ValueError, match=r"`batch` must be free of NaN and inf.*'2 of 1024 num"):
+        propagation_report(model, bad)
     with pytest.raises(ValueError, match="`generator` must be Generator, got 3"):
         propagation_report(model, x, generator=3)
     with pytest.raises(ValueError, match="a network that calls a Linear or convolution"):
