@@ -1,6 +1,7 @@
 """Checks of the answers to the exercises on trained networks."""
 
 import math
+from collections.abc import Sequence
 
 from numpy.typing import ArrayLike
 
@@ -143,22 +144,25 @@ def rate_of_equal_learning_time(answer: ArrayLike) -> Verdict:
     )
 
 
-def what_limits(sixteen_levels: object, six_levels: object) -> Verdict:
+def what_limits(answer: Sequence[str]) -> Verdict:
     """Judge what limits two networks that do not learn, by what helps them.
 
     Parameters
     ----------
-    sixteen_levels, six_levels : str
-        ``"signal"``, ``"learning rate"``, ``"width"`` or ``"number of images"``.
+    answer : sequence of str
+        What limits sixteen and what limits six levels, in this order: ``"signal"``,
+        ``"learning rate"``, ``"width"`` or ``"number of images"``.
 
     Returns
     -------
     Verdict
         True for the learning rate and the signal, in this order.
     """
-    if not {sixteen_levels, six_levels} <= set(_LIMITS):
+    pair = tuple(answer) if isinstance(answer, tuple | list) else ()
+    if len(pair) != 2 or not all(limit in _LIMITS for limit in pair):
         return Verdict(False, f"two of {', '.join(map(repr, _LIMITS))} are expected.")
-    if (sixteen_levels, six_levels) == ("learning rate", "signal"):
+    sixteen_levels, six_levels = pair
+    if pair == ("learning rate", "signal"):
         return Verdict(True, "what helps shows what limited: a slower rate helps one of the two.")
     if sixteen_levels == "signal":
         return Verdict(False, "128 layers are 1.5 depth scales of sixteen levels: compare rates.")

@@ -9,7 +9,15 @@ import pytest
 from qtheory import check
 from qtheory.check import Verdict, compare
 
-CHAPTERS = ("quantizers", "formats", "rounding")
+CHAPTERS = (
+    "quantizers",
+    "formats",
+    "rounding",
+    "signals",
+    "staircases",
+    "depth",
+    "training_grid",
+)
 MODULES = [importlib.import_module(f"qtheory.check.{name}") for name in CHAPTERS]
 HALF = "that is the half step: it is the largest error, not the root mean square."
 

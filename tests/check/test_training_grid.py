@@ -83,10 +83,10 @@ def test_other_answers_are_wrong_and_get_a_hint(name, answer):
     ],
 )
 def test_limits_that_are_not_those(answers, hint):
-    verdict = training_grid.what_limits(*answers)
+    verdict = training_grid.what_limits(answers)
     assert not verdict
     assert hint in verdict.message
 
 
 def test_limits_that_are():
-    assert training_grid.what_limits("learning rate", "signal")
+    assert training_grid.what_limits(("learning rate", "signal"))
