@@ -1,11 +1,10 @@
 """What the mean-field theory says of one step between two layers of a given model."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from qtheory.meanfield import (
     Activation,
@@ -14,12 +13,10 @@ from qtheory.meanfield import (
     straight_through_gain,
     variance_map,
 )
-from qtheory.nn._measure import Call
-from qtheory.nn._structure import Kind
 from qtheory.nn._targets import smooth_theory
 from qtheory.nn.activation import QuantizedActivation
 
-__all__ = ["StepTheory", "step_theory"]
+__all__ = ["StepTheory", "has_theory", "step_theory"]
 
 FloatArray = NDArray[np.float64]
 
@@ -101,15 +98,33 @@ class StepTheory:
         return float(np.average(gains, weights=weights))
 
 
-def step_theory(
-    between: Sequence[Call], *, weight_variance: float, bias_variance: float
-) -> StepTheory | None:
-    """Theory of what lies between two layers, if it is one known activation and nothing else.
+def has_theory(module: nn.Module | None) -> bool:
+    """Tell whether the theory has an object for a module.
 
     Parameters
     ----------
-    between : sequence of Call
-        Calls of modules after one layer and before the next.
+    module : torch.nn.Module or None
+        Any module.
+
+    Returns
+    -------
+    bool
+        Whether `step_theory` has something to say of it.
+    """
+    if module is None or isinstance(module, QuantizedActivation):
+        return module is not None
+    return smooth_theory(module) is not None
+
+
+def step_theory(
+    module: nn.Module, *, weight_variance: float, bias_variance: float
+) -> StepTheory | None:
+    """Theory of an activation module between two layers, if it is a known one.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        What lies between the layers.
     weight_variance, bias_variance : float
         Measured second moments of the next layer.
 
@@ -118,11 +133,6 @@ def step_theory(
     StepTheory or None
         ``None`` where the theory does not apply.
     """
-    acting = [call for call in between if call.kind is not Kind.TRANSPARENT]
-    finite = math.isfinite(weight_variance) and weight_variance > 0
-    if len(acting) != 1 or not finite:
-        return None
-    module = acting[0].module
     if isinstance(module, QuantizedActivation):
         slope, window = module.slope.item(), module.window.item()
         return StepTheory(module.activation, slope, window, weight_variance, bias_variance)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from qtheory._checks import fail
 from qtheory.nn._structure import Kind, module_kind
 
-__all__ = ["Call", "record"]
+__all__ = ["Call", "record", "restored"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def record(model: nn.Module, batch: Tensor, generator: torch.Generator | None) -
         If the model does not return a tensor, or a layer has lost the axis of the batch.
     """
     calls: list[Call] = []
-    with _restored(model, batch), torch.inference_mode(False), torch.enable_grad():
+    with restored(model, batch), torch.inference_mode(False), torch.enable_grad():
         inputs = batch.detach().clone().requires_grad_(True)
         with _hooked(model, calls):
             output = model(inputs)
@@ -132,8 +132,21 @@ def _hook(name: str, calls: list[Call]) -> Callable[[nn.Module, object, object],
 
 
 @contextmanager
-def _restored(model: nn.Module, batch: Tensor) -> Iterator[None]:
-    """Restore buffers, training flags and random states, whatever happens."""
+def restored(model: nn.Module, batch: Tensor) -> Iterator[None]:
+    """Restore buffers, training flags and random states, whatever happens.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Model that may be called inside.
+    batch : Tensor
+        Input of it, whose device has a random state too.
+
+    Yields
+    ------
+    None
+        Nothing.
+    """
     buffers = [
         (module, name, buffer, buffer.detach().clone())
         for module in model.modules()

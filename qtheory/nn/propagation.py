@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from qtheory._checks import check_instance, fail
 from qtheory.nn._expectations import StepTheory, step_theory
+from qtheory.nn._links import Link, find_links
 from qtheory.nn._measure import Call, record
 from qtheory.nn._planning import refuse_parameters
 from qtheory.nn._statistics import LayerSignals, layer_signals
@@ -30,6 +31,10 @@ IMBALANCE = 0.1
 MISFIT = 0.05
 MIN_UNITS = 30
 """Fewer units do not tell their own standard error well."""
+JUMP = 10.0
+"""Factor from layer to layer that is remarked on whatever the model."""
+MIN_JUMP_UNITS = 8
+"""Fewer units make such a factor by chance."""
 MAX_SHOWN = 8
 
 
@@ -69,6 +74,10 @@ class LayerPropagation:
         The same by the theory.
     is_hidden : bool
         Whether another layer or an activation follows.
+    obstacle : str
+        Why the theory does not lead from the layer before to this one, or empty.
+    is_branched : bool
+        Whether signals enter or leave between the layer before and this one.
     """
 
     name: str
@@ -85,6 +94,8 @@ class LayerPropagation:
     gain: Estimate | None
     expected_gain: float | None
     is_hidden: bool
+    obstacle: str = ""
+    is_branched: bool = False
 
     def comparisons(self) -> dict[str, tuple[Estimate, float]]:
         """Return each measured number that has an expected one, with it, by its name."""
@@ -143,25 +154,41 @@ class PropagationReport:
         One entry for each call of a layer with weights, in their order.
     decay : CorrelationDecay or None
         Decay of correlations; ``None`` for fewer than two layers.
+    doubt : str
+        What the theory assumes of a model whose forward could not be traced, or empty.
     """
 
     layers: tuple[LayerPropagation, ...]
     decay: CorrelationDecay | None
+    doubt: str = ""
+
+    @property
+    def obstacles(self) -> tuple[str, ...]:
+        """Which layers the theory says nothing of, and why."""
+        lines = [self.doubt] if self.doubt else []
+        for number, (before, layer) in enumerate(itertools.pairwise(self.layers), start=1):
+            if layer.obstacle:
+                lines.append(f"No theory for {_place(number, layer)}: {layer.obstacle}.")
+            elif layer.is_branched:
+                place = _place(number - 1, before)
+                lines.append(f"No theory for the gain of {place}: a branch starts behind it.")
+        return tuple(lines)
 
     @property
     def findings(self) -> tuple[str, ...]:
         """Where to look: what vanishes, is out of balance or off the theory, worst first."""
-        hidden = [*(layer.is_hidden for layer in self.layers[1:]), False]
+        layers: list[LayerPropagation | None] = [None, *self.layers, None]
         ranked = [
             entry
-            for number, (layer, leads_on) in enumerate(zip(self.layers, hidden, strict=True))
-            for entry in _findings(f"layer {number} ({layer.name or 'the model'})", layer, leads_on)
+            for number, layer in enumerate(self.layers)
+            for entry in _findings(number, layer, layers[number], layers[number + 2])
         ]
         return tuple(text for _, text in sorted(ranked, key=lambda entry: -entry[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers as plain lists and dictionaries, estimates as mean and error."""
-        return {**asdict(self), "findings": list(self.findings)}
+        lines = {"obstacles": list(self.obstacles), "findings": list(self.findings)}
+        return {**asdict(self), **lines}
 
     def __str__(self) -> str:
         """Draw a table of the layers, with the findings below."""
@@ -173,9 +200,9 @@ class PropagationReport:
         )
         if self.decay is not None:
             lines.append(_decay_line(self.decay))
-        lines += self.findings[:MAX_SHOWN] or ["Nothing to remark."]
-        if len(self.findings) > MAX_SHOWN:
-            lines.append(f"... and {len(self.findings) - MAX_SHOWN} more findings.")
+        lines += _shown(self.obstacles, "layers without theory")
+        nothing = "Nothing else to remark." if self.obstacles else "Nothing to remark."
+        lines += _shown(self.findings, "findings") or [nothing]
         return "\n".join(lines)
 
 
@@ -224,20 +251,23 @@ def propagation_report(
     (|u_1| |u_2|)`, and the gain :math:`|\delta^l|^2 / |\delta^{l+1}|^2`, which does not depend on
     widths. The theory takes one step from the numbers measured in the layer before: variance map,
     correlation map, and :math:`\sigma_w^2 s^2 P(|u| < \tau)` for the gain. It applies where exactly
-    one `QuantizedActivation`, ``Tanh``, ``ReLU``, ``LeakyReLU`` or symmetric ``Hardtanh`` lies
-    between two layers; elsewhere numbers are only measured.
+    one `QuantizedActivation`, ``Tanh``, ``ReLU``, ``LeakyReLU`` or symmetric ``Hardtanh`` module
+    lies between two layers, and no branch starts (for the gain) or ends there; elsewhere numbers
+    are only measured, and a line says why. What lies between is read off the forward, traced with
+    symbols; where it cannot be traced, its modules are taken as a chain, and the report says so.
 
     The decay per layer is the slope of the correlations over those of the layer before, through
     their limit; where no theory gives the limit, through the mean of all pairs. It is unbiased also
     where correlations have sunk to the noise of a finite width. Layers are pooled in which the root
     mean square correlation is below one half, or else the second half of all layers.
 
-    A finding is a layer without signal, a gradient gain between hidden layers that differs from
-    one by more than 10 %, or a number that differs from the theory by more than 5 % in a layer of
-    at least 30 units, both by more than five standard errors.
+    A finding is a layer without signal, a gradient gain between hidden layers of a chain that
+    differs from one by more than 10 %, or a number that differs from the theory by more than 5 % in
+    a layer of at least 30 units, both by more than five standard errors. In layers of at least
+    eight units it is also a second moment or a gain that differs by more than a factor ten from the
+    theory or, where that does not apply, from the layer before.
 
-    Assumptions: for the theory, independent weights of mean zero; what the forward applies is seen
-    only if it is a module.
+    Assumptions: for the theory, independent weights of mean zero.
 
     Accuracy: standard errors count units as independent draws, twice; they do not see that all
     inputs pass the same weights more than once.
@@ -271,10 +301,12 @@ def propagation_report(
     positions = [k for k, call in enumerate(calls) if call.output is not None]
     if not positions:
         raise fail("model", "a network that calls a Linear or convolution", type(model).__name__)
-    steps = list(_measured_steps(calls, positions))
+    links, doubt = find_links(model, batch, calls)
+    steps = list(_measured_steps([calls[k] for k in positions], links))
     ends_activated = any(call.kind is Kind.ACTIVATION for call in calls[positions[-1] + 1 :])
     moves = [_Move(), *itertools.starmap(_move, itertools.pairwise(steps))]
-    return PropagationReport(tuple(_layers(steps, moves, ends_activated)), _pooled_decay(moves))
+    layers = tuple(_layers(steps, moves, ends_activated))
+    return PropagationReport(layers, _pooled_decay(moves), doubt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,20 +314,21 @@ class _Step:
     """A layer with the theory of the step that leads to it, if there is one."""
 
     call: Call
+    link: Link
     signals: LayerSignals
     weight_variance: float
     bias_variance: float
     theory: StepTheory | None
 
 
-def _measured_steps(calls: Sequence[Call], positions: Sequence[int]) -> Iterator[_Step]:
+def _measured_steps(calls: Sequence[Call], links: Sequence[Link]) -> Iterator[_Step]:
     """Yield the layers with their signals."""
-    for previous, position in zip([None, *positions[:-1]], positions, strict=True):
-        call = calls[position]
+    for call, link in zip(calls, links, strict=True):
         weights, biases = _measured_variances(call.module)
-        between = [] if previous is None else calls[previous + 1 : position]
-        theory = step_theory(between, weight_variance=weights, bias_variance=biases)
-        yield _Step(call, layer_signals(call), weights, biases, theory)
+        theory = None
+        if link.activation is not None and math.isfinite(weights) and weights > 0:
+            theory = step_theory(link.activation, weight_variance=weights, bias_variance=biases)
+        yield _Step(call, link, layer_signals(call), weights, biases, theory)
 
 
 def _measured_variances(module: nn.Module) -> tuple[float, float]:
@@ -327,6 +360,8 @@ def _layers(
             gain=_gain(step, after),
             expected_gain=_expected_gain(step, after),
             is_hidden=after is not None or ends_activated,
+            obstacle=step.link.obstacle,
+            is_branched=step.link.is_branched,
         )
 
 
@@ -349,6 +384,8 @@ def _gain(step: _Step, after: _Step | None) -> Estimate | None:
 def _expected_gain(step: _Step, after: _Step | None) -> float | None:
     """Gain of gradients by the theory."""
     if after is None or after.theory is None or after.signals.powers is None:
+        return None
+    if after.link.is_branched:
         return None
     powers = after.signals.powers
     if not (_is_alive(step) and np.isfinite(powers).all() and powers.sum() > 0):
@@ -433,27 +470,90 @@ def _depth_scale(factor: float) -> float:
     return -1 / math.log(factor) if factor > 0 else 0.0
 
 
-def _findings(place: str, layer: LayerPropagation, leads_on: bool) -> Iterator[tuple[float, str]]:
-    """Yield what is remarkable of a layer, with a rank."""
+def _place(number: int, layer: LayerPropagation) -> str:
+    """Return number and name of a layer."""
+    return f"layer {number} ({layer.name or 'the model'})"
+
+
+Ranked = tuple[float, str]
+
+
+def _findings(
+    number: int,
+    layer: LayerPropagation,
+    before: LayerPropagation | None,
+    after: LayerPropagation | None,
+) -> Iterator[Ranked]:
+    """Yield what is remarkable of a layer between its neighbors, with a rank."""
+    place = _place(number, layer)
     second = layer.second_moment.mean
     if not (math.isfinite(second) and second > 0):
         yield math.inf, f"{place}: the second moment of the pre-activations is {second:g}"
         return
     if layer.gain is not None and not math.isfinite(layer.gain.mean):
         yield math.inf, f"{place}: the gradients are too large for their type, or not numbers"
-    elif layer.gain is not None and leads_on:
-        gain = layer.gain.mean
-        size = abs(math.log(gain)) if gain > 0 else math.inf
-        if size > math.log1p(IMBALANCE) and abs(layer.gain.z_score(1.0)) > NUM_SIGMAS:
-            text = f"{place}: gradient gain {gain:.2f}, expected 1.00 in a balanced model"
-            if layer.expected_gain is not None:
-                text += f", {layer.expected_gain:.2f} with these weights and slopes"
-            yield 1e6 + min(size, 1e6), text
+    else:
+        leads_on = after is not None and after.is_hidden and not after.is_branched
+        yield from _balance(place, layer) if leads_on else _gain_jump(place, layer)
+    if before is not None:
+        yield from _signal_jump(place, layer, before)
     for name, (measured, expected) in layer.comparisons().items():
         z = measured.z_score(expected) if measured.num_samples >= MIN_UNITS else 0.0
         if abs(measured.mean - expected) > MISFIT * abs(expected) and abs(z) > NUM_SIGMAS:
             text = f"{place}: {name} {measured.mean:.3g}, theory {expected:.3g} (z = {z:.1f})"
             yield min(abs(z), 1e6), text
+
+
+def _balance(place: str, layer: LayerPropagation) -> Iterator[Ranked]:
+    """Yield a gain between hidden layers of a chain that is out of balance."""
+    if layer.gain is None:
+        return
+    gain = layer.gain.mean
+    size = abs(math.log(gain)) if gain > 0 else math.inf
+    if size > math.log1p(IMBALANCE) and abs(layer.gain.z_score(1.0)) > NUM_SIGMAS:
+        text = f"{place}: gradient gain {gain:.2f}, expected 1.00 in a balanced model"
+        if layer.expected_gain is not None:
+            text += f", {layer.expected_gain:.2f} with these weights and slopes"
+        yield 1e6 + min(size, 1e6), text
+
+
+def _gain_jump(place: str, layer: LayerPropagation) -> Iterator[Ranked]:
+    """Yield a gain far from the theory or, without it, from one, where balance is no aim."""
+    if layer.gain is None:
+        return
+    text = f"{place}: gradient gain"
+    if layer.expected_gain:
+        yield from _jump(text, layer.gain, layer.expected_gain, "the theory")
+    else:
+        yield from _jump(text, layer.gain, 1.0, "that of equal gradients")
+
+
+def _signal_jump(place: str, layer: LayerPropagation, before: LayerPropagation) -> Iterator[Ranked]:
+    """Yield a second moment far from the theory or, without it, from the layer before."""
+    text = f"{place}: second moment"
+    if not layer.expected_second_moment:
+        yield from _jump(text, layer.second_moment, before.second_moment.mean, "the layer before")
+    elif layer.second_moment.num_samples < MIN_UNITS:  # with more, any misfit is found
+        yield from _jump(text, layer.second_moment, layer.expected_second_moment, "the theory")
+
+
+def _jump(text: str, measured: Estimate, expected: float, source: str) -> Iterator[Ranked]:
+    """Yield what differs by more than a factor ten from what is expected."""
+    if measured.num_samples < MIN_JUMP_UNITS or not 0 < expected < math.inf:
+        return
+    ratio = measured.mean / expected
+    size = abs(math.log(ratio)) if ratio > 0 else math.inf
+    if size > math.log(JUMP):
+        side = "above" if ratio > 1 else "below"
+        factor = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+        text += f" {measured.mean:.3g}, a factor {factor:.3g} {side} {source} ({expected:.3g})"
+        yield 1e6 + min(size, 1e6), text
+
+
+def _shown(lines: Sequence[str], what: str) -> list[str]:
+    """Return the first lines, and how many are left out."""
+    count = len(lines) - MAX_SHOWN
+    return [*lines[:MAX_SHOWN], *([f"... and {count} more {what}."] if count > 0 else [])]
 
 
 def _row(number: int, layer: LayerPropagation) -> str:
@@ -479,7 +579,8 @@ def _decay_line(decay: CorrelationDecay) -> str:
     if decay.expected_factor is not None:
         text += f" (theory {decay.expected_factor:.4g})"
     text += f" in layers {decay.first_layer} to {decay.last_layer}"
-    text += f", depth scale {decay.depth_scale:.4g}"
-    if decay.expected_depth_scale is not None:
-        text += f" (theory {decay.expected_depth_scale:.4g})"
+    scale, limit = decay.depth_scale, decay.expected_depth_scale
+    text += ", no decay" if math.isinf(scale) else f", depth scale {scale:.4g}"
+    if limit is not None:
+        text += " (theory: no decay)" if math.isinf(limit) else f" (theory {limit:.4g})"
     return text + ("." if decay.is_exponential else "; correlations there are large.")

@@ -4,11 +4,13 @@ import contextlib
 import copy
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from helpers import assert_mc_close
 
+from qtheory.errors import AssumptionWarning
 from qtheory.meanfield import (
     correlation_map,
     optimal_spacing,
@@ -21,7 +23,13 @@ from qtheory.numerics import Estimate
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from qtheory.nn import QuantizedActivation, initialize_, propagation_report  # noqa: E402
+from qtheory.nn import (  # noqa: E402
+    CorrelationDecay,
+    PropagationReport,
+    QuantizedActivation,
+    initialize_,
+    propagation_report,
+)
 
 
 def seeded(seed):
@@ -242,6 +250,158 @@ def test_the_same_generator_gives_the_same_report():
     assert str(report_of(model, x, seed=1)) != str(report_of(model, x, seed=2))
 
 
+# --- Where the theory does not apply --------------------------------------------------------------
+
+
+class Forward(nn.Module):
+    """Three layers of one width with two activations, wired by a function."""
+
+    def __init__(self, wiring):
+        super().__init__()
+        body = initialized(2, seed=25, width=64)
+        self.a, self.p, self.b, self.q, self.c = body[0], body[1], body[2], body[3], body[4]
+        self.wiring = wiring
+
+    def forward(self, x):
+        return self.wiring(self, x)
+
+
+BRANCH = "a skip connection or branch ends before it"
+BETWEEN = "between it and the layer before"
+WIRED = [
+    pytest.param(lambda m, x: m.c(m.q(m.b(m.p(m.a(x))))), (), id="chain"),
+    pytest.param(
+        lambda m, x: m.c(m.q(x + m.b(m.p(m.a(x))))),
+        (f"No theory for layer 2 (c): {BRANCH} (add).",),
+        id="skip-from-the-input",
+    ),
+    pytest.param(
+        lambda m, x: (lambda u: m.c(m.q(u + m.b(m.p(u)))))(m.a(x)),
+        (
+            "No theory for the gain of layer 0 (a): a branch starts behind it.",
+            f"No theory for layer 2 (c): {BRANCH} (add).",
+        ),
+        id="residual-block",
+    ),
+    pytest.param(
+        lambda m, x: m.c(torch.cat([m.p(m.a(x))[:, :32], m.q(m.b(x))[:, :32]], 1)),
+        (
+            "No theory for layer 1 (b): it takes the input of the model.",
+            f"No theory for layer 2 (c): {BRANCH} (cat).",
+        ),
+        id="parallel",
+    ),
+    pytest.param(
+        lambda m, x: (lambda h: m.b(h) + m.b(m.q(m.b(h))))(m.p(m.a(x))),
+        (
+            "No theory for the gain of layer 0 (a): a branch starts behind it.",
+            "No theory for layer 2 (b): it follows a, not the layer before.",
+        ),
+        id="order",
+    ),
+    pytest.param(
+        lambda m, x: m.c(torch.relu(m.b(m.p(m.a(x))))),
+        (f"No theory for layer 2 (c): relu() {BETWEEN}.",),
+        id="function",
+    ),
+    pytest.param(
+        lambda m, x: m.c(m.q(m.b(m.p(m.a(x)).roll(1, 1) * 2))),
+        (f"No theory for layer 1 (b): roll(), mul() {BETWEEN}.",),
+        id="functions",
+    ),
+    pytest.param(
+        lambda m, x: m.c(m.q(m.b(m.p(m.a(x))))[:, torch.arange(64)]),
+        (f"No theory for layer 2 (c): getitem() {BETWEEN}.",),
+        id="part",
+    ),
+    pytest.param(
+        lambda m, x: m.c(m.b(m.q(m.p(m.a(x))))),
+        (
+            f"No theory for layer 1 (b): more than one activation {BETWEEN}.",
+            f"No theory for layer 2 (c): no activation {BETWEEN}.",
+        ),
+        id="count",
+    ),
+    pytest.param(
+        lambda m, x: m.c(m.q(m.b(m.p(m.a(x if x.sum() > 0 else -x))))),
+        ("The forward could not be traced: the theory assumes a plain chain of its modules.",),
+        id="not-traced",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wiring", "obstacles"), WIRED)
+def test_the_report_says_where_it_has_no_theory_and_why(wiring, obstacles):
+    report = report_of(Forward(wiring), batch())
+    assert report.obstacles == obstacles
+    assert all(line in str(report) for line in obstacles)
+    without = [bool(layer.obstacle) for layer in report.layers[1:]]
+    assert [layer.expected_second_moment is None for layer in report.layers[1:]] == without
+    ends = [layer.is_branched or bool(layer.obstacle) for layer in report.layers[1:]]
+    assert [layer.expected_gain is None for layer in report.layers[:-1]] == ends
+
+
+def test_modules_without_theory_are_named():
+    model, x = initialized(2, seed=26), batch()
+    model.insert(2, nn.BatchNorm1d(512))
+    expected = (f"No theory for layer 1 (3): BatchNorm1d {BETWEEN}.",)
+    assert report_of(model, x).obstacles == expected
+    model[2] = nn.Dropout(0.5)
+    assert report_of(model, x).obstacles == (f"No theory for layer 1 (3): Dropout {BETWEEN}.",)
+    assert report_of(model.eval(), x).obstacles == ()
+    assert str(report_of(model, x)).endswith("Nothing to remark.")
+
+
+def test_gains_of_residual_blocks_are_not_held_against_balance():
+    blocks = [Block(seed) for seed in range(3)]
+    model = nn.Sequential(nn.Linear(64, 256), *blocks, nn.Linear(256, 10))
+    model[0].load_state_dict(initialized(1, seed=27, width=256)[0].state_dict())
+    report = report_of(model, batch())
+    # The gradient of the layer before each block is that of the block and that of the way around.
+    assert report.layers[0].gain.mean > 1.5
+    assert report.findings == ()
+    assert "No theory for the gain of layer 0 (0): a branch starts behind it." in report.obstacles
+    assert str(report).endswith("Nothing else to remark.")
+
+
+class Block(nn.Module):
+    """A residual block of two layers."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.body = initialized(2, seed=seed, width=256)
+
+    def forward(self, x):
+        return x + self.body[2](self.body[1](x))
+
+
+def test_the_trace_leaves_no_trace():
+    class Noting(nn.Linear):
+        def forward(self, x):
+            self.seen, self.count = x, getattr(self, "count", 0) + 1
+            return super().forward(x)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Noting(64, 32)
+
+        def forward(self, x):
+            self.last = self.inner(x)
+            return self.last
+
+    model = Outer()
+    report_of(model, batch())
+    assert isinstance(model.last, torch.Tensor)
+    assert isinstance(model.inner.seen, torch.Tensor)
+    assert model.inner.count == 1
+
+
+def test_long_lists_of_obstacles_are_cut():
+    lines = str(report_of(dense(12, activation=nn.GELU), batch())).splitlines()
+    assert "... and 4 more layers without theory." in lines
+
+
 # --- Findings ------------------------------------------------------------------------------------
 
 
@@ -268,18 +428,46 @@ def test_a_wrong_slope_is_found_in_its_layer():
     assert report_of(model, batch()).findings[0].startswith("layer 2 (4): gradient gain 3.8")
 
 
-def test_what_the_modules_do_not_say_is_found():
-    class Hidden(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body = initialized(3, seed=13)
-
+def test_what_the_forward_does_not_say_is_found():
+    class Scaled(nn.Linear):
         def forward(self, x):
-            x = self.body[1](self.body[0](x))
-            return self.body[6](self.body[5](self.body[4](self.body[3](self.body[2](0.5 * x)))))
+            return super().forward(0.5 * x)
 
-    findings = report_of(Hidden(), batch()).findings
-    assert any(text.startswith("layer 1 (body.2): second moment 0.1") for text in findings)
+    model = initialized(3, seed=13)
+    scaled = Scaled(512, 512)
+    scaled.load_state_dict(model[2].state_dict())
+    model[2] = scaled
+    findings = report_of(model, batch()).findings
+    assert any(text.startswith("layer 1 (2): second moment 0.1") for text in findings)
+
+
+def pooled():
+    """Convolutional network whose readout sees means over the image."""
+    parts = [nn.Conv2d(1, 32, 3, padding=1), QuantizedActivation(4)]
+    parts += [nn.Conv2d(32, 32, 3, padding=1), QuantizedActivation(4)]
+    model = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+    with pytest.warns(AssumptionWarning, match="AdaptiveAvgPool2d at '4' changes second moments"):
+        initialize_(model, 4, generator=seeded(30))
+    return model
+
+
+def test_jumps_are_found():
+    x = torch.randn(8, 1, 8, 8, generator=seeded(31))
+    report = report_of(pooled(), x)
+    signal = r"layer 2 \(6\): second moment 0.0\S+, a factor \d\d\S* below the layer before \(0\."
+    gain = r"layer 1 \(2\): gradient gain 0.0\S+, a factor \d\d\S* below that of equal gradients"
+    assert any(re.match(signal, text) for text in report.findings)
+    assert any(re.match(gain, text) for text in report.findings)
+    assert report.obstacles == (f"No theory for layer 2 (6): AdaptiveAvgPool2d {BETWEEN}.",)
+    assert report.obstacles[0] in str(report)
+
+
+def test_a_jump_of_few_units_is_held_against_the_theory_if_there_is_one():
+    model = initialized(2, seed=32)
+    with torch.no_grad():
+        model[4].weight.mul_(0.01)
+    # Ten outputs of the size that such weights make; nothing that the theory does not know.
+    assert report_of(model, batch()).findings == ()
 
 
 def test_silence_is_found():
@@ -316,6 +504,12 @@ def test_nothing_is_lost_where_weights_only_turn():
     assert decay.factor.mean == pytest.approx(1.0, rel=1e-12, abs=0)
     assert decay.depth_scale > 1e9
     assert (decay.expected_factor, decay.expected_depth_scale) == (None, None)
+
+
+def test_no_decay_has_no_depth_scale():
+    decay = CorrelationDecay(Estimate(1.2, 0.1, 50), 1.0, 1, 2, is_exponential=True)
+    line = "Correlations: factor 1.2 +- 0.1 per layer (theory 1) in layers 1 to 2, no decay"
+    assert f"{line} (theory: no decay)." in str(PropagationReport((), decay))
 
 
 def test_gradients_that_overflow_are_found():
