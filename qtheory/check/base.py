@@ -1,12 +1,12 @@
 """How an answer to an exercise is judged: against the right value and the usual wrong ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Verdict", "compare"]
+__all__ = ["Verdict", "choose", "compare"]
 
 FloatArray = NDArray[np.float64]
 
@@ -83,6 +83,28 @@ def compare(
         if _close(values, np.asarray(wrong, dtype=np.float64), rtol):
             return Verdict(False, reason)
     return Verdict(False, hint)
+
+
+def choose(answer: object, expected: str, *, says: Mapping[str, str]) -> Verdict:
+    """Judge a choice among names.
+
+    Parameters
+    ----------
+    answer : str
+        The choice; anything else is told what there is to choose from.
+    expected : str
+        The right choice.
+    says : mapping of str to str
+        Each choice, with what to say of it: what a right one shows, a hint for a wrong one.
+
+    Returns
+    -------
+    Verdict
+        Whether the choice is right, with what is said of it.
+    """
+    if isinstance(answer, str) and answer in says:
+        return Verdict(answer == expected, says[answer])
+    return Verdict(False, f"one of {', '.join(map(repr, says))} is expected.")
 
 
 def _close(values: FloatArray, target: FloatArray, rtol: float) -> bool:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qtheory.check.base import Verdict, compare
+from qtheory.check.base import Verdict, choose, compare
 from qtheory.datasets import digits_network
 from qtheory.quantizers import Gaussian, Laplace, design_uniform, distortion, sign
 
@@ -18,8 +18,6 @@ __all__ = [
     "one_bit_laplace",
     "output_variance",
 ]
-
-_ASSUMPTIONS = ("density", "overload", "levels", "independence")
 
 
 def one_bit_laplace(answer: ArrayLike, *, std: float = 3.0) -> Verdict:
@@ -232,17 +230,13 @@ def failed_assumption(answer: object) -> Verdict:
     Verdict
         Whether the answer is right, and a hint if it is not.
     """
-    hints = {
+    says = {
+        "density": "pixels are integers; no density exists, so none is smooth in a cell.",
         "overload": "no pixel lies beyond the outer levels; look at how pixels fill a cell.",
         "levels": "every level is in the middle of its cell; look at how pixels fill a cell.",
         "independence": "the error power of one pixel does not depend on the other pixels.",
     }
-    if answer == "density":
-        return Verdict(True, "pixels are integers; no density exists, so none is smooth in a cell.")
-    if isinstance(answer, str) and answer in hints:
-        return Verdict(False, hints[answer])
-    choices = ", ".join(repr(name) for name in _ASSUMPTIONS)
-    return Verdict(False, f"one of {choices} is expected.")
+    return choose(answer, "density", says=says)
 
 
 def _fewest_bits(gap_db: float) -> int:

@@ -4,7 +4,7 @@ import math
 
 from numpy.typing import ArrayLike
 
-from qtheory.check.base import Verdict, compare
+from qtheory.check.base import Verdict, choose, compare
 
 __all__ = [
     "correlation_after_relu",
@@ -14,8 +14,6 @@ __all__ = [
     "gradient_norm_growth",
     "layers_until_forgotten",
 ]
-
-_ASSUMPTIONS = ("mean", "width", "growth", "norm")
 
 
 def critical_erf_weight_variance(answer: ArrayLike, *, variance: float = 2.0) -> Verdict:
@@ -215,14 +213,10 @@ def failed_wide_assumption(answer: object) -> Verdict:
     Verdict
         Whether the answer is right, and a hint if it is not.
     """
-    hints = {
+    says = {
         "mean": "the remaining weights are independent and have mean zero, so this one holds.",
+        "width": "a sum has as many terms as the fan-in, however wide the layer is.",
         "growth": "a sign is bounded and jumps once, so this one holds.",
         "norm": "both inputs have equal size, so this one holds.",
     }
-    if answer == "width":
-        return Verdict(True, "a sum has as many terms as the fan-in, however wide the layer is.")
-    if isinstance(answer, str) and answer in hints:
-        return Verdict(False, hints[answer])
-    choices = ", ".join(repr(name) for name in _ASSUMPTIONS)
-    return Verdict(False, f"one of {choices} is expected.")
+    return choose(answer, "width", says=says)

@@ -5,8 +5,9 @@ import math
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from qtheory.check.base import Verdict, compare
+from qtheory.check.base import Verdict, choose, compare
 from qtheory.meanfield import UniformStaircase, optimal_spacing, steady_state
+from qtheory.numerics import normal_density
 
 __all__ = [
     "failed_staircase_assumption",
@@ -16,8 +17,6 @@ __all__ = [
     "strong_bias_depth",
     "ternary_slope",
 ]
-
-_ASSUMPTIONS = ("width", "weights", "bias", "mean")
 
 
 def ternary_slope(answer: ArrayLike, *, threshold: float = 1.0) -> Verdict:
@@ -35,7 +34,7 @@ def ternary_slope(answer: ArrayLike, *, threshold: float = 1.0) -> Verdict:
     Verdict
         Whether the answer is right, and a hint if it is not.
     """
-    density, tail = _density(threshold), _tail(threshold)
+    density, tail = float(normal_density(threshold)), _tail(threshold)
     return compare(
         answer,
         2 * density**2 / tail,
@@ -159,7 +158,7 @@ def same_input_twice(answer: ArrayLike) -> Verdict:
     Verdict
         Whether the answer is right, and a hint if it is not.
     """
-    density, tail = _density(1.0), _tail(1.0)
+    density, tail = float(normal_density(1.0)), _tail(1.0)
     clipped = 1 - 2 * tail - 2 * density + 2 * tail
     return compare(
         answer,
@@ -191,17 +190,13 @@ def failed_staircase_assumption(answer: object) -> Verdict:
     Verdict
         Whether the answer is right, and a hint if it is not.
     """
-    hints = {
+    says = {
         "width": "nothing is simulated here; both numbers are for infinitely wide layers.",
         "weights": "the weights have mean zero in both; look at what they are multiplied with.",
         "bias": "there are no biases; something else acts like one.",
+        "mean": "outputs of positive mean make correlation zero no fixed point.",
     }
-    if answer == "mean":
-        return Verdict(True, "outputs of positive mean make correlation zero no fixed point.")
-    if isinstance(answer, str) and answer in hints:
-        return Verdict(False, hints[answer])
-    choices = ", ".join(repr(name) for name in _ASSUMPTIONS)
-    return Verdict(False, f"one of {choices} is expected.")
+    return choose(answer, "mean", says=says)
 
 
 def _silent_limit() -> float:
@@ -210,11 +205,6 @@ def _silent_limit() -> float:
         lambda t: 0.125 / (t * t * _tail(t)), bounds=(0.3, 4.0), method="bounded"
     )
     return float(search.fun)
-
-
-def _density(t: float) -> float:
-    """Return the standard normal density."""
-    return math.exp(-0.5 * t * t) / math.sqrt(2 * math.pi)
 
 
 def _tail(t: float) -> float:

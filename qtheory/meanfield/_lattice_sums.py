@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from qtheory.numerics import gauss_legendre
+from qtheory.numerics import gauss_legendre, normal_density
 
 __all__ = ["DENSITY", "DENSITY_MOMENT", "TAIL", "Summand", "lattice_sum"]
 
@@ -22,10 +22,6 @@ REACH = 39.0
 NODES_PER_PANEL = 16
 
 
-def _phi(t: FloatArray) -> FloatArray:
-    return np.asarray(np.exp(-0.5 * t**2) / math.sqrt(2 * math.pi))
-
-
 class Summand(NamedTuple):
     """A function with its first three derivatives."""
 
@@ -36,22 +32,22 @@ class Summand(NamedTuple):
 
 
 DENSITY = Summand(
-    _phi,
-    lambda t: -t * _phi(t),
-    lambda t: (t**2 - 1) * _phi(t),
-    lambda t: -(t**3 - 3 * t) * _phi(t),
+    normal_density,
+    lambda t: -t * normal_density(t),
+    lambda t: (t**2 - 1) * normal_density(t),
+    lambda t: -(t**3 - 3 * t) * normal_density(t),
 )
 DENSITY_MOMENT = Summand(
-    lambda t: t * _phi(t),
-    lambda t: (1 - t**2) * _phi(t),
-    lambda t: (t**3 - 3 * t) * _phi(t),
-    lambda t: -(t**4 - 6 * t**2 + 3) * _phi(t),
+    lambda t: t * normal_density(t),
+    lambda t: (1 - t**2) * normal_density(t),
+    lambda t: (t**3 - 3 * t) * normal_density(t),
+    lambda t: -(t**4 - 6 * t**2 + 3) * normal_density(t),
 )
 TAIL = Summand(
     lambda t: np.asarray(special.ndtr(-t)),
-    lambda t: -_phi(t),
-    lambda t: t * _phi(t),
-    lambda t: (1 - t**2) * _phi(t),
+    lambda t: -normal_density(t),
+    lambda t: t * normal_density(t),
+    lambda t: (1 - t**2) * normal_density(t),
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from qtheory.numerics import bivariate_normal_cdf
+from qtheory.numerics import bivariate_normal_cdf, normal_density
 
 __all__ = ["Steps", "cross_moment", "cross_moment_slope", "mirrored", "product_mean"]
 
@@ -158,19 +158,14 @@ def _common_factor_moment(first: Steps, second: Steps, rho: float) -> float:
     """Return the cross moment as one smooth integral."""
     x, step = _nodes(rho)
     product = _conditional_mean(first, x, rho) * _conditional_mean(second, x, rho)
-    return float(product @ _density(x)) * step
+    return float(product @ normal_density(x)) * step
 
 
 def _common_factor_slope(first: Steps, second: Steps, rho: float) -> float:
     """Return the slope of the cross moment as one smooth integral."""
     x, step = _nodes(rho)
     product = _conditional_density(first, x, rho) * _conditional_density(second, x, rho)
-    return float(product @ _density(x)) * step
-
-
-def _density(x: FloatArray) -> FloatArray:
-    """Return the standard normal density."""
-    return np.asarray(np.exp(-0.5 * x**2) / math.sqrt(2 * math.pi))
+    return float(product @ normal_density(x)) * step
 
 
 def _blocks(num_nodes: int, num_steps: int) -> list[slice]:
@@ -197,5 +192,5 @@ def _conditional_density(steps: Steps, x: FloatArray, rho: float) -> FloatArray:
     result = np.empty_like(x)
     for block in _blocks(x.size, steps.thresholds.size):
         reach = (math.sqrt(rho) * x[block, None] - steps.thresholds) / math.sqrt(1 - rho)
-        result[block] = _density(reach) @ steps.heights / math.sqrt(1 - rho)
+        result[block] = normal_density(reach) @ steps.heights / math.sqrt(1 - rho)
     return result

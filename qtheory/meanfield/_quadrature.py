@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from qtheory.errors import ConvergenceError
+from qtheory.numerics import normal_density
 
 FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
@@ -181,15 +182,11 @@ def _gauss_grid(std: float, step: float, reach: float = REACH) -> tuple[FloatArr
     gap = 1 / (std / step + 1 / GAUSS_STEP)
     last = math.ceil(reach / gap)
     z = _multiples(gap, last)
-    return z, _density(z) * gap
+    return z, normal_density(z) * gap
 
 
 def _multiples(gap: float, last: int) -> FloatArray:
     return np.asarray(gap * np.arange(-last, last + 1), dtype=np.float64)
-
-
-def _density(z: FloatArray) -> FloatArray:
-    return np.asarray(np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
 
 
 def _conditional_means(
@@ -218,18 +215,18 @@ def _convolved_means(
     """Conditional means where x and y share a grid of the argument with the given gap."""
     last_x, last_y = math.ceil(REACH * common / gap), math.ceil(REACH * own / gap)
     x, y = _multiples(gap, last_x), _multiples(gap, last_y)
-    kernel = _density(y / own) * (gap / own) * (-y / own) ** order
+    kernel = normal_density(y / own) * (gap / own) * (-y / own) ** order
     values = function(_multiples(gap, last_x + last_y))
     size = fft.next_fast_len(values.size, real=True)
     product = fft.irfft(fft.rfft(values, size) * fft.rfft(kernel, size), size)
-    return _density(x / common) * (gap / common), product[2 * last_y : 2 * last_y + x.size]
+    return normal_density(x / common) * (gap / common), product[2 * last_y : 2 * last_y + x.size]
 
 
 def _probe(functions: tuple[Function, ...], std: float, step: float) -> FloatArray:
     """Mean and mean square of each function, by a rule off center, relative to its size."""
     last = math.ceil(REACH / step)
     z = _multiples(step, last) + 0.3 * step
-    weights = _density(z) * step
+    weights = normal_density(z) * step
     with np.errstate(all="ignore"):
         values = [np.asarray(function(std * z), dtype=np.float64) for function in functions]
         squares = [float(weights @ value**2) for value in values]

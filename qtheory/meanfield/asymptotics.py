@@ -14,6 +14,7 @@ from scipy import special
 from qtheory._checks import as_float_array, check_finite, check_integer, check_positive, fail
 from qtheory.meanfield.optimum import optimal_spacing, optimal_spacings
 from qtheory.meanfield.staircases import Staircase
+from qtheory.numerics import normal_density
 from qtheory.quantizers import Gaussian, design_lloyd_max
 
 __all__ = [
@@ -550,8 +551,8 @@ def _infinite_slope(spacing: float, sign: float) -> float:
     if spacing > SERIES_SPACING:
         half = sign > 0
         t = spacing * (np.arange(math.ceil(40.0 / spacing) + 1) + (1.0 if half else 0.5))
-        density = np.exp(-0.5 * t**2) / math.sqrt(2 * math.pi)
-        first = (1 / math.sqrt(2 * math.pi) if half else 0.0) + 2 * math.fsum(density)
+        density = normal_density(t)
+        first = (float(normal_density(0.0)) if half else 0.0) + 2 * math.fsum(density)
         second = (0.25 if half else 0.0) + 4 * math.fsum(t * special.ndtr(-t)) / spacing
         return first**2 / second if second > 0 else 0.0
     m = np.arange(1, 1 + math.ceil(spacing * math.sqrt(40.0 / (2 * math.pi**2)) + 1))

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qtheory._checks import check_instance, check_nonnegative, check_positive, fail
+from qtheory._checks import check_positive, fail
 from qtheory.meanfield._uniform_sums import pair_density_integrals, pair_density_sum
 from qtheory.meanfield.activations import Activation
 from qtheory.meanfield.maps import (
+    checked_layer,
     correlation_map,
     correlation_map_slope,
     depth_scale,
@@ -149,7 +150,7 @@ def variance_fixed_points(
     >>> [(round(point.value, 3), point.is_stable) for point in points]
     [(0.0, True), (0.068, False), (0.667, True)]
     """
-    sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    sigma_w2, sigma_b2 = checked_layer(activation, weight_variance, bias_variance)
     ratio = _homogeneous_ratio(activation)
     if ratio is not None:
         return _linear_fixed_points(sigma_w2 * ratio, sigma_b2, weight_variance)
@@ -217,7 +218,7 @@ def correlation_fixed_points(
     >>> [round(point.value, 6) for point in correlation_fixed_points(sign(), variance=1.0)]
     [-1.0, 0.0, 1.0]
     """
-    sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    sigma_w2, sigma_b2 = checked_layer(activation, weight_variance, bias_variance)
     variance = check_positive("variance", variance)
     options = {"variance": variance, "weight_variance": sigma_w2, "bias_variance": sigma_b2}
 
@@ -277,7 +278,7 @@ def steady_state(
     >>> print(round(state.depth_scale, 1))
     86.1
     """
-    sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    sigma_w2, sigma_b2 = checked_layer(activation, weight_variance, bias_variance)
     q = _settled_variance(activation, sigma_w2, sigma_b2, variance)
     options = {"weight_variance": sigma_w2, "bias_variance": sigma_b2}
     points = correlation_fixed_points(activation, variance=q, **options)
@@ -295,15 +296,6 @@ def steady_state(
         depth_scale=depth,
         variance_depth_scale=float(depth_scale(min(abs(slope), 1.0))),
     )
-
-
-def _checked(
-    activation: Activation, weight_variance: float, bias_variance: float
-) -> tuple[float, float]:
-    """Check what all functions here take."""
-    check_instance("activation", activation, Activation)
-    sigma_w2 = check_positive("weight_variance", weight_variance)
-    return sigma_w2, check_nonnegative("bias_variance", bias_variance)
 
 
 def _roots(function: Function, grid: FloatArray) -> list[float]:

@@ -198,7 +198,7 @@ def correlation_map(
     >>> print(round(correlation_map(sign(), 0.5, variance=1.0), 12))
     0.333333333333
     """
-    sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    sigma_w2, sigma_b2 = checked_layer(activation, weight_variance, bias_variance)
     variance = check_nonnegative("variance", variance)
     after = _power(activation, variance, sigma_w2, sigma_b2)
     moment = activation.cross_moment(correlation, variance)
@@ -257,7 +257,7 @@ def correlation_map_slope(
     >>> print(round(correlation_map_slope(sign(), 0.0, variance=1.0), 12))  # 2 / pi
     0.636619772368
     """
-    sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    sigma_w2, sigma_b2 = checked_layer(activation, weight_variance, bias_variance)
     after = _power(activation, check_positive("variance", variance), sigma_w2, sigma_b2)
     return sigma_w2 * activation.cross_moment_slope(correlation, variance) / after
 
@@ -309,7 +309,7 @@ def propagate(
     >>> path.correlations.round(4)
     array([0.5   , 0.3333, 0.2163])
     """
-    sigma_w2, sigma_b2 = _checked(activation, weight_variance, bias_variance)
+    sigma_w2, sigma_b2 = checked_layer(activation, weight_variance, bias_variance)
     num_layers = check_integer("num_layers", num_layers, minimum=0)
     q, c = check_nonnegative("variance", variance), check_finite("correlation", correlation)
     path = [(q, c)]
@@ -363,10 +363,10 @@ def depth_scale(slope: ArrayLike) -> FloatOrArray:
     return float(scales) if slopes.ndim == 0 else scales
 
 
-def _checked(
+def checked_layer(
     activation: Activation, weight_variance: float, bias_variance: float
 ) -> tuple[float, float]:
-    """Check what all maps take."""
+    """Check a layer: an activation, a weight variance above zero, a bias variance."""
     check_instance("activation", activation, Activation)
     sigma_w2 = check_positive("weight_variance", weight_variance)
     return sigma_w2, check_nonnegative("bias_variance", bias_variance)

@@ -9,7 +9,7 @@ from scipy import special
 
 from qtheory._checks import as_float_array, check_generator, check_integer, check_positive, fail
 from qtheory.meanfield.activations import Activation, FloatArray
-from qtheory.numerics import bivariate_normal_cdf, gauss_legendre
+from qtheory.numerics import bivariate_normal_cdf, gauss_legendre, normal_density
 
 __all__ = [
     "NoisySign",
@@ -20,8 +20,6 @@ __all__ = [
 ]
 
 MAX_STOCHASTIC_LEVELS = 2**16
-
-SQRT_TWO_PI = math.sqrt(2 * math.pi)
 
 
 class StochasticStaircase(Activation):
@@ -140,7 +138,7 @@ class StochasticStaircase(Activation):
 
     def _second_moment_slope(self, variance: float) -> float:
         std = math.sqrt(variance)
-        return float(0.5 * self._bends()[0] @ _density(self._levels / std) / std)
+        return float(0.5 * self._bends()[0] @ normal_density(self._levels / std) / std)
 
     def _cross_moment(self, correlation: float, variance: float) -> float:
         low, high = self._range(variance)
@@ -441,10 +439,10 @@ def _stochastic_deficit(num_levels: int, end: float) -> float:
     offset = 0.5 * step * nodes
     z = (right - 0.5 * step)[:, None] + offset
     cells = (np.exp(-0.5 * z * z) * ((0.5 * step) ** 2 - offset**2) * weights).sum(axis=1)
-    cells *= 0.5 * step / SQRT_TWO_PI
+    cells *= 0.5 * step * float(normal_density(0.0))
     # The cells right of zero count twice; an even number of levels has one cell about zero.
     noise = 2 * cells.sum() - (cells[0] if num_levels % 2 == 0 else 0.0)
-    density = math.exp(-0.5 * end * end) / SQRT_TWO_PI
+    density = float(normal_density(end))
     tail = 0.5 * math.erfc(end / math.sqrt(2))
     mills = math.sqrt(math.pi / 2) * float(special.erfcx(end / math.sqrt(2)))
     overload = 2 * density * (mills * (1 - 2 * tail + end * end) - end)
@@ -455,15 +453,10 @@ def _stochastic_stationarity(activation: StochasticStaircase, end: float) -> flo
     """Return the derivative of ln(slope) by ln(variance), for levels from -1 to 1."""
     variance = 1 / end**2
     inside = math.erf(end / math.sqrt(2))
-    density = math.exp(-0.5 * end * end) / SQRT_TWO_PI
+    density = float(normal_density(end))
     second = float(activation.second_moment(variance))
     growth = variance * float(activation.second_moment_slope(variance)) / second
     return 1 - 2 * end * density / inside - growth
-
-
-def _density(t: FloatArray) -> FloatArray:
-    """Return the standard normal density."""
-    return np.asarray(np.exp(-0.5 * t * t) / SQRT_TWO_PI)
 
 
 def _ramp(start: FloatArray | float, std: float) -> FloatArray:
@@ -472,17 +465,17 @@ def _ramp(start: FloatArray | float, std: float) -> FloatArray:
     if std == 0:
         return np.maximum(-start, 0.0)
     t = start / std
-    return np.asarray(std * _density(t) - start * special.ndtr(-t))
+    return np.asarray(std * normal_density(t) - start * special.ndtr(-t))
 
 
 def _ramp_product(h: float, k: float, c: float) -> float:
     """Return the mean of max(z1 - h, 0) max(z2 - k, 0) for standard Gaussians of correlation c."""
     s = math.sqrt((1 - c) * (1 + c))
     to_k, to_h = (_reach(k - c * h, s), _reach(h - c * k, s))
-    density_h, density_k = (math.exp(-0.5 * v * v) / SQRT_TWO_PI for v in (h, k))
+    density_h, density_k = map(float, normal_density([h, k]))
     both = (c + h * k) * float(bivariate_normal_cdf(-h, -k, c))
     edges = k * density_h * special.ndtr(-to_k) + h * density_k * special.ndtr(-to_h)
-    corner = s * density_h * math.exp(-0.5 * min(abs(to_k), 40.0) ** 2) / SQRT_TWO_PI
+    corner = s * density_h * float(normal_density(to_k))
     return float(both - edges + corner)
 
 
@@ -503,7 +496,7 @@ def _mass(low: float, high: float) -> float:
 def _hermite_functions(t: float, count: int) -> FloatArray:
     """Gaussian density times the normalized Hermite polynomials of orders 0 to count - 1."""
     result = np.zeros(count)
-    result[0] = math.exp(-0.5 * t * t) / SQRT_TWO_PI
+    result[0] = float(normal_density(t))
     if count > 1:
         result[1] = t * result[0]
     for n in range(2, count):

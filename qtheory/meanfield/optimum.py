@@ -1,6 +1,5 @@
 """The spacing of thresholds at which a uniform staircase carries signals deepest."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from qtheory._checks import check_integer, check_positive, fail
 from qtheory.errors import ConvergenceError
 from qtheory.meanfield.activations import FloatOrArray
 from qtheory.meanfield.staircases import MAX_LEVELS, UniformStaircase
+from qtheory.numerics import normal_density
 
 __all__ = [
     "OptimalSpacing",
@@ -280,7 +280,7 @@ def _solve_sums(num_levels: int) -> tuple[float, float, float]:
 def _sums(num_levels: int, spacing: float) -> tuple[float, float, float]:
     """Return a(D), its derivative and q(D)."""
     j = np.arange(1, num_levels) - num_levels / 2
-    density = np.exp(-0.5 * (j * spacing) ** 2) / math.sqrt(2 * math.pi)
+    density = normal_density(j * spacing)
     tails = special.ndtr(-np.abs(j) * spacing)
     middle = 0.25 if num_levels % 2 == 0 else 0.0
     moment = middle + 2 * float(np.abs(j) @ tails)
@@ -328,7 +328,7 @@ def _tails(
     integral from :math:`L = ND/2` with Euler-Maclaurin corrections.
     """
     reach = np.minimum(0.5 * num_levels * spacing, REACH)
-    density = np.exp(-0.5 * reach**2) / math.sqrt(2 * math.pi)
+    density = normal_density(reach)
     tail = special.ndtr(-reach)
     tail_a = tail + 0.5 * spacing * density
     tail_q = 0.5 * ((1 - reach**2) * tail + reach * density) + 0.5 * spacing * reach * tail

@@ -10,6 +10,7 @@ from scipy import special
 from qtheory._checks import check_instance, check_integer, check_positive, fail
 from qtheory.errors import ConvergenceError
 from qtheory.meanfield.staircases import Staircase, UniformStaircase, unsigned_staircase
+from qtheory.numerics import normal_density
 from qtheory.quantizers import (
     AffineQuantizer,
     BlockFormat,
@@ -225,8 +226,7 @@ class _Cells:
     @property
     def impulses(self) -> FloatArray:
         """Height of each step times the Gaussian density at it."""
-        density = np.exp(-0.5 * self.thresholds**2) / math.sqrt(2 * math.pi)
-        return np.asarray(np.diff(self.levels) * density)
+        return np.asarray(np.diff(self.levels) * normal_density(self.thresholds))
 
     @property
     def gain(self) -> float:

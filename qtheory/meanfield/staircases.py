@@ -1,5 +1,6 @@
 """Staircase activations: finitely many levels, constant between thresholds."""
 
+import abc
 import math
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from qtheory.meanfield._uniform_sums import (
     pair_density_sum,
 )
 from qtheory.meanfield.activations import Activation, FloatArray
+from qtheory.numerics import normal_density
 from qtheory.quantizers import RoundMode, ScalarQuantizer, UniformQuantizer
 
 __all__ = ["Staircase", "UniformStaircase", "sign", "uniform_staircase", "unsigned_staircase"]
@@ -38,8 +40,45 @@ MAX_MAGNITUDE = 1e150
 FAR = 1e40
 
 
+class _Jumping(Activation):
+    """What a function that jumps has and a smooth one has not."""
+
+    def near_one_constant(self, variance: float) -> float:
+        r"""Constant of the square-root law of the correlation map at correlation one.
+
+        Parameters
+        ----------
+        variance : float
+            Pre-activation variance :math:`q > 0`.
+
+        Returns
+        -------
+        float
+            :math:`K = \sum_i h_i^2 \phi(t_i) / (\sqrt\pi\,\mathbb E\,\varphi^2)` in
+            :math:`1 - M(c) \approx K\sqrt{1 - c}` (no bias).
+
+        Raises
+        ------
+        ValueError
+            If the variance is not above zero, or so small that the activation vanishes.
+
+        Notes
+        -----
+        Book: thm-ch05-near-one.
+        """
+        variance = check_positive("variance", variance)
+        second_moment = self._second_moment(variance)
+        if not second_moment > 0:
+            raise fail("variance", "one at which the activation does not vanish", variance)
+        return self._jump_power(variance) / (math.sqrt(math.pi) * second_moment)
+
+    @abc.abstractmethod
+    def _jump_power(self, variance: float) -> float:
+        """Return the sum of the squared heights, each times the density at its threshold."""
+
+
 @dataclass(frozen=True, eq=False)
-class Staircase(Activation):
+class Staircase(_Jumping):
     r"""An activation with finitely many output levels, constant between thresholds.
 
     Parameters
@@ -161,33 +200,9 @@ class Staircase(Activation):
         """Level of the cell that holds each number; NaN stays NaN."""
         return _apply(self.levels, self.thresholds, x)
 
-    def near_one_constant(self, variance: float) -> float:
-        r"""Constant of the square-root law of the correlation map at correlation one.
-
-        Parameters
-        ----------
-        variance : float
-            Pre-activation variance :math:`q > 0`.
-
-        Returns
-        -------
-        float
-            :math:`K = \sum_i h_i^2 \phi(t_i) / (\sqrt\pi\,\mathbb E\,\varphi^2)` in
-            :math:`1 - M(c) \approx K\sqrt{1 - c}` (no bias).
-
-        Raises
-        ------
-        ValueError
-            If the variance is not above zero, or so small that the activation vanishes.
-
-        Notes
-        -----
-        Book: thm-ch05-near-one.
-        """
-        variance = check_positive("variance", variance)
+    def _jump_power(self, variance: float) -> float:
         steps = self._steps(variance)
-        power = float(steps.heights**2 @ _density(steps.thresholds))
-        return power / (math.sqrt(math.pi) * _positive(self._second_moment(variance), variance))
+        return float(steps.heights**2 @ normal_density(steps.thresholds))
 
     def _steps(self, variance: float) -> _pairs.Steps:
         thresholds = _standardized(self.thresholds, variance)
@@ -205,7 +220,7 @@ class Staircase(Activation):
 
     def _second_moment_slope(self, variance: float) -> float:
         t = self._steps(variance).thresholds
-        return float(np.diff(self.levels**2) @ (t * _density(t))) / (2 * variance)
+        return float(np.diff(self.levels**2) @ (t * normal_density(t))) / (2 * variance)
 
     def _derivative_second_moment(self, variance: float) -> float:
         return math.inf if self.heights.any() else 0.0
@@ -224,7 +239,7 @@ class Staircase(Activation):
 
 
 @dataclass(frozen=True, eq=False)
-class UniformStaircase(Activation):
+class UniformStaircase(_Jumping):
     r"""A staircase with equal steps at equally spaced thresholds, however many.
 
     Parameters
@@ -339,31 +354,8 @@ class UniformStaircase(Activation):
         code = np.clip(np.floor(place) + 1, 0.0, last)
         return np.asarray(self.level_center + self.level_step * (code - 0.5 * last))
 
-    def near_one_constant(self, variance: float) -> float:
-        r"""Constant of the square-root law of the correlation map at correlation one.
-
-        Parameters
-        ----------
-        variance : float
-            Pre-activation variance :math:`q > 0`.
-
-        Returns
-        -------
-        float
-            :math:`K` in :math:`1 - M(c) \approx K\sqrt{1 - c}`, see `Staircase.near_one_constant`.
-
-        Raises
-        ------
-        ValueError
-            If the variance is not above zero, or so small that the activation vanishes.
-
-        Notes
-        -----
-        Book: thm-ch05-near-one.
-        """
-        variance = check_positive("variance", variance)
-        power = self.level_step**2 * self._sum(DENSITY, variance)
-        return power / (math.sqrt(math.pi) * _positive(self._second_moment(variance), variance))
+    def _jump_power(self, variance: float) -> float:
+        return self.level_step**2 * self._sum(DENSITY, variance)
 
     def _listed(self) -> int:
         if self.num_levels > MAX_LISTED_LEVELS:
@@ -603,18 +595,6 @@ def _standardized(thresholds: FloatArray, variance: float) -> FloatArray:
         return np.asarray(np.clip(thresholds / math.sqrt(variance), -FAR, FAR))
 
 
-def _positive(second_moment: float, variance: float) -> float:
-    """Return a second moment to divide by."""
-    if not second_moment > 0:
-        raise fail("variance", "one at which the activation does not vanish", variance)
-    return second_moment
-
-
-def _density(t: FloatArray) -> FloatArray:
-    """Return the standard normal density."""
-    return np.asarray(np.exp(-0.5 * t**2) / math.sqrt(2 * math.pi))
-
-
 def _angles(correlations: FloatArray) -> FloatArray:
     """Return arccos of the magnitudes, exact as they approach one."""
     return np.asarray(2 * np.arcsin(np.sqrt(0.5 * (1 - np.abs(correlations)))))
@@ -635,7 +615,7 @@ def _hermite(
     coefficients = np.empty(num_terms)
     coefficients[0] = mean
     # Normalized functions He_k(t) phi(t) / sqrt(k!), by their stable recurrence.
-    previous, current = np.zeros_like(thresholds), _density(thresholds)
+    previous, current = np.zeros_like(thresholds), normal_density(thresholds)
     for k in range(1, num_terms):
         coefficients[k] = float(heights @ current) / math.sqrt(k)
         following = (thresholds * current - math.sqrt(k - 1) * previous) / math.sqrt(k)

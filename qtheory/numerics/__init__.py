@@ -2,6 +2,7 @@
 
 from qtheory.numerics.bivariate import bivariate_normal_cdf
 from qtheory.numerics.estimate import Estimate
+from qtheory.numerics.normal import normal_density
 from qtheory.numerics.quadrature import (
     composite_legendre,
     gauss_jacobi,
@@ -16,4 +17,5 @@ __all__ = [
     "gauss_jacobi",
     "gauss_laguerre",
     "gauss_legendre",
+    "normal_density",
 ]

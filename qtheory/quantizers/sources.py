@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from qtheory._checks import as_float_array, check_finite, check_generator, check_positive, fail
-from qtheory.numerics import composite_legendre, gauss_jacobi, gauss_laguerre, gauss_legendre
+from qtheory.numerics import (
+    composite_legendre,
+    gauss_jacobi,
+    gauss_laguerre,
+    gauss_legendre,
+    normal_density,
+)
 
 __all__ = ["Gaussian", "Laplace", "Source", "StudentT", "Uniform"]
 
@@ -243,8 +249,7 @@ class Gaussian(Source):
 
     def standard_pdf(self, z: FloatArray) -> FloatArray:
         """Density of Z."""
-        with np.errstate(over="ignore", under="ignore"):
-            return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        return normal_density(z)
 
     def tail_moments(self, z: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Tail moments; ``u**2 f = f - (u f)'`` gives the second."""
