@@ -213,6 +213,18 @@ def test_maps_against_high_precision(correlation):
     )
 
 
+def test_four_layers_of_an_unsigned_staircase():
+    staircase, q, c = unsigned_staircase(4, step=0.5), 1.2, 0.3
+    path = propagate(
+        staircase, num_layers=4, variance=q, correlation=c, weight_variance=1.7, bias_variance=0.3
+    )
+    for _ in range(4):
+        after = 1.7 * float(exact.moment(staircase, q, 2)) + 0.3
+        c = (1.7 * float(exact.cross_moment(staircase, c, q)) + 0.3) / after
+        q = after
+    assert_allclose((path.variances[-1], path.correlations[-1]), (q, c), rtol=1e-13)
+
+
 def test_control_covariances_instead_of_second_moments_are_noticed():
     mean = exact.moment(UNSIGNED, 1.2, 1) ** 2
     second = exact.moment(UNSIGNED, 1.2, 2) - mean
@@ -243,14 +255,3 @@ def test_decay_of_sixteen_levels():
     )
     expected = [0.812151, 0.524872, 0.296999]
     assert_allclose(path.correlations[[10, 50, 100]], expected, rtol=0, atol=2e-6)
-
-
-def test_second_moments_of_an_unsigned_staircase():
-    path = propagate(
-        unsigned_staircase(4),
-        num_layers=4,
-        variance=4.0,
-        correlation=0.9,
-        weight_variance=4.0,
-    )
-    assert 0 < path.correlations[-1] < 1
