@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from answers import AnswerTests
 
 from qtheory import check
 from qtheory.meanfield import (
@@ -59,39 +60,13 @@ WRONG = [
 # Unit.
 
 
-@pytest.mark.parametrize(("judge", "answer"), NUMERIC)
-def test_right_answer_passes(judge, answer):
-    assert judge(answer)
+class TestAnswers(AnswerTests):
+    numeric = NUMERIC
+    wrong = WRONG
 
 
 def test_the_assumption_that_fails_is_named():
     assert check.failed_staircase_assumption("mean")
-
-
-@pytest.mark.parametrize(("judge", "answer", "hint"), WRONG)
-def test_usual_mistake_gets_its_own_hint(judge, answer, hint):
-    verdict = judge(answer)
-    assert not verdict
-    assert hint in verdict.message
-    assert hint not in judge("no number").message
-
-
-@pytest.mark.parametrize(("judge", "answer"), NUMERIC)
-def test_unknown_mistake_gets_a_hint(judge, answer):
-    verdict = judge(1000.0 * answer)
-    assert not verdict
-    assert verdict.message == judge("no number").message.split("is expected. ")[1]
-
-
-@pytest.mark.parametrize(("judge", "answer"), NUMERIC)
-def test_text_and_missing_answer_get_a_hint(judge, answer):
-    assert "a number or an array" in judge("many").message
-    assert not judge(None)
-
-
-@pytest.mark.parametrize(("judge", "answer"), NUMERIC)
-def test_array_instead_of_a_number_gets_a_hint(judge, answer):
-    assert "expected is one number" in judge([answer, answer]).message
 
 
 @pytest.mark.parametrize("answer", ["depth", 3, None, ["mean"]])
