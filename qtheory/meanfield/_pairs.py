@@ -17,7 +17,8 @@ __all__ = ["Steps", "cross_moment", "cross_moment_slope", "mirrored", "product_m
 
 FloatArray = NDArray[np.float64]
 
-# Beyond this many conditional standard deviations apart, a pair's term is below 1e-20.
+# A pair of thresholds further apart than this many standard deviations of the difference
+# z1 - z2 contributes less than exp(-BAND**2 / 2) = 3e-20, wherever the two stand.
 BAND = 9.5
 # Cost of a pair (two of Owen's functions) against one normal probability, measured.
 PAIR_COST = 10.0
@@ -72,7 +73,7 @@ def cross_moment(steps: Steps, correlation: float) -> float:
     second = steps if correlation >= 0 else mirrored(steps)
     if abs(correlation) == 1:
         return product_mean(steps, second)
-    band = BAND * math.sqrt((1 - correlation) * (1 + correlation))
+    band = _band(abs(correlation))
     num_pairs = _count_pairs(steps.thresholds, second.thresholds, band)
     if num_pairs * PAIR_COST <= steps.thresholds.size * _num_nodes(abs(correlation)):
         missing = _pair_deficit(steps, second, abs(correlation), band)
@@ -85,11 +86,16 @@ def cross_moment_slope(steps: Steps, correlation: float) -> float:
     second = steps if correlation >= 0 else mirrored(steps)
     sign = 1.0 if correlation >= 0 else -1.0
     rho = abs(correlation)
-    band = BAND * math.sqrt((1 - rho) * (1 + rho))
+    band = _band(rho)
     num_pairs = _count_pairs(steps.thresholds, second.thresholds, band)
     if num_pairs <= 2 * steps.thresholds.size * _num_nodes(rho):
         return sign * _pair_slope(steps, second, rho, band)
     return sign * _common_factor_slope(steps, second, rho)
+
+
+def _band(rho: float) -> float:
+    """Return the distance beyond which pairs of thresholds do not matter, for rho in [0, 1)."""
+    return BAND * math.sqrt(2 * (1 - rho))
 
 
 def _count_pairs(first: FloatArray, second: FloatArray, band: float) -> int:
