@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import qtheory.meanfield as meanfield
+import qtheory.training as training
 import qtheory.quantizers as quantizers
 from qtheory import datasets
 
@@ -78,7 +79,8 @@ class Row:
     def measure(self) -> float:
         """Return what the library gives."""
         names = {name: getattr(quantizers, name) for name in quantizers.__all__}
-        names |= {"math": math, "np": np, "meanfield": meanfield, "datasets": datasets}
+        names |= {"math": math, "np": np, "meanfield": meanfield}
+        names |= {"training": training, "datasets": datasets}
         return float(eval(self.expression, {"__builtins__": {}}, names))  # our own data file
 
     def judge(self) -> str:
