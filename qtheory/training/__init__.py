@@ -1,3 +1,59 @@
-"""Part 3: stochastic rounding, BinaryConnect, their bounds and Markov chains, and their neighbors."""
+"""Part 3: BinaryConnect against stochastic rounding, their bounds and chains, and relatives."""
 
-__all__: list[str] = []
+from qtheory.training.descent import (
+    Descent,
+    Record,
+    descend,
+)
+from qtheory.training.noise import (
+    DiscreteNoise,
+    GaussianNoise,
+    GradientNoise,
+    NoNoise,
+    RademacherNoise,
+    StudentTNoise,
+)
+from qtheory.training.problems import (
+    LogisticRegression,
+    Quadratic,
+    ThreeBasins,
+)
+from qtheory.training.rules import (
+    BinaryConnect,
+    DeterministicRounding,
+    GradientDescent,
+    StochasticRounding,
+    UpdateRule,
+)
+from qtheory.training.schedules import (
+    constant,
+    geometric,
+    inverse_sqrt,
+    inverse_time,
+    piecewise,
+)
+
+__all__ = [
+    "BinaryConnect",
+    "Descent",
+    "DeterministicRounding",
+    "DiscreteNoise",
+    "GaussianNoise",
+    "GradientDescent",
+    "GradientNoise",
+    "LogisticRegression",
+    "NoNoise",
+    "Quadratic",
+    "RademacherNoise",
+    "Record",
+    "StochasticRounding",
+    "StudentTNoise",
+    "ThreeBasins",
+    "UpdateRule",
+    "constant",
+    "descend",
+    "geometric",
+    "inverse_sqrt",
+    "inverse_time",
+    "piecewise",
+]
