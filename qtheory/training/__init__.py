@@ -1,9 +1,14 @@
 """Part 3: BinaryConnect against stochastic rounding, their bounds and chains, and relatives."""
 
+from qtheory.training import simulate
 from qtheory.training.descent import (
     Descent,
     Record,
     descend,
+)
+from qtheory.training.moments import (
+    StepMoments,
+    one_step_moments,
 )
 from qtheory.training.noise import (
     DiscreteNoise,
@@ -46,6 +51,7 @@ __all__ = [
     "Quadratic",
     "RademacherNoise",
     "Record",
+    "StepMoments",
     "StochasticRounding",
     "StudentTNoise",
     "ThreeBasins",
@@ -55,5 +61,7 @@ __all__ = [
     "geometric",
     "inverse_sqrt",
     "inverse_time",
+    "one_step_moments",
     "piecewise",
+    "simulate",
 ]
