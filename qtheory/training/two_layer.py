@@ -258,7 +258,7 @@ def coarse_gradient(
     *,
     kind: Surrogate = "relu",
 ) -> FloatArray:
-    r"""Expected gradient in the hidden weights that a straight-through estimator gives.
+    r"""Gradient in the hidden weights that a straight-through estimator gives on average.
 
     Parameters
     ----------
@@ -415,7 +415,7 @@ def spurious_point(teacher: TwoLayerTeacher) -> SpuriousPoint:
     return SpuriousPoint(
         output=output,
         weights=-teacher.weights,
-        loss=float(_loss(teacher, output, np.float64(math.pi))),
+        loss=float(_loss(teacher, output, np.asarray(math.pi))),
         overlap=2 * total**2 / (m + 1) - float(v_star @ v_star),
         pull=2 * (m - 1) * total**2 / (m + 1) ** 2,
     )
@@ -454,7 +454,7 @@ def saddle_point(teacher: TwoLayerTeacher) -> SaddlePoint | None:
     if angle >= math.pi:
         return None
     output = _best_output(teacher, angle)
-    return SaddlePoint(output, angle, float(_loss(teacher, output, np.float64(angle))))
+    return SaddlePoint(output, angle, float(_loss(teacher, output, np.asarray(angle))))
 
 
 def descent_learning_rate(
@@ -645,9 +645,7 @@ def _loss(teacher: TwoLayerTeacher, output: FloatArray, angle: FloatArray) -> Fl
     return np.asarray(square / 8 + angle / (2 * np.pi) * (output @ teacher.output))
 
 
-def _output_gradient(
-    teacher: TwoLayerTeacher, output: FloatArray, angle: FloatArray
-) -> FloatArray:
+def _output_gradient(teacher: TwoLayerTeacher, output: FloatArray, angle: FloatArray) -> FloatArray:
     gap = output - teacher.output
     turned = angle[..., None] / (2 * np.pi) * teacher.output
     return np.asarray(0.25 * (gap + gap.sum(axis=-1, keepdims=True)) + turned)
