@@ -363,7 +363,7 @@ def halp_bit_width(*, strong_convexity: float, smoothness: float, dimension: int
     -------
     int
         Least b for which some learning rate and number of inner steps give a factor below one;
-        the learning rate :math:`\mu/(2 L (L + \mu))` does. A sufficient number, not a necessary one.
+        the learning rate :math:`\mu/(2 L (L + \mu))` does. Sufficient, not necessary.
 
     Raises
     ------
