@@ -1,4 +1,4 @@
-"""Quantized networks in PyTorch: activations, initialization, and a report on a model's signals.
+"""Quantized networks in PyTorch: activations, initialization, a report on signals, optimizers.
 
 The only part of the library that needs PyTorch: ``pip install qtheory[torch]``.
 """
@@ -11,6 +11,12 @@ from qtheory.nn.initialization import (
     InitializedLayer,
     initialize_,
 )
+from qtheory.nn.optimizers import (
+    BinaryConnect,
+    DeterministicRounding,
+    StochasticRounding,
+    UpdateCounts,
+)
 from qtheory.nn.propagation import (
     CorrelationDecay,
     LayerPropagation,
@@ -19,13 +25,17 @@ from qtheory.nn.propagation import (
 )
 
 __all__ = [
+    "BinaryConnect",
     "CorrelationDecay",
+    "DeterministicRounding",
     "InitializationReport",
     "InitializedActivation",
     "InitializedLayer",
     "LayerPropagation",
     "PropagationReport",
     "QuantizedActivation",
+    "StochasticRounding",
+    "UpdateCounts",
     "initialize_",
     "propagation_report",
 ]
