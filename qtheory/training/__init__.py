@@ -11,6 +11,12 @@ from qtheory.training.bit_centering import (
     low_precision_svrg,
     low_precision_svrg_floor,
 )
+from qtheory.training.chain import (
+    RoundingChain,
+    closed_classes,
+    limit_chain,
+    sr_chain,
+)
 from qtheory.training.descent import (
     Descent,
     Record,
@@ -21,6 +27,10 @@ from qtheory.training.low_precision_averaging import (
     averaging_bias_approx,
     low_precision_variance_bounds,
     swalp,
+)
+from qtheory.training.mixing import (
+    mixing_time,
+    spectral_gap,
 )
 from qtheory.training.moments import (
     StepMoments,
@@ -82,6 +92,17 @@ from qtheory.training.schedules import (
     inverse_time,
     piecewise,
 )
+from qtheory.training.stationary import (
+    stationary_law,
+    total_variation,
+)
+from qtheory.training.temperature import (
+    crossover_learning_rate,
+    gibbs_law,
+    sgd_temperature,
+    sr_temperature,
+    trapezoid_potential,
+)
 from qtheory.training.two_layer import (
     SURROGATES,
     CoarseDescent,
@@ -117,6 +138,7 @@ __all__ = [
     "Quadratic",
     "RademacherNoise",
     "Record",
+    "RoundingChain",
     "SaddlePoint",
     "SampledProblem",
     "SpuriousPoint",
@@ -130,9 +152,11 @@ __all__ = [
     "averaged_variance",
     "averaging_bias_approx",
     "centered_grid",
+    "closed_classes",
     "coarse_descent",
     "coarse_gradient",
     "constant",
+    "crossover_learning_rate",
     "dampening_threshold",
     "descend",
     "descend_strengthened",
@@ -140,16 +164,19 @@ __all__ = [
     "dual_averaging_weights",
     "freezing_steps_approx",
     "geometric",
+    "gibbs_law",
     "gradient_cosine",
     "halp",
     "halp_bit_width",
     "halp_contraction",
     "inverse_sqrt",
     "inverse_time",
+    "limit_chain",
     "longest_absence",
     "low_precision_svrg",
     "low_precision_svrg_floor",
     "low_precision_variance_bounds",
+    "mixing_time",
     "one_step_moments",
     "optimum_frequency",
     "optimum_frequency_range",
@@ -166,10 +193,17 @@ __all__ = [
     "rotation_codes",
     "rotation_phase",
     "saddle_point",
+    "sgd_temperature",
     "simulate",
+    "spectral_gap",
     "spurious_point",
+    "sr_chain",
+    "sr_temperature",
+    "stationary_law",
     "swalp",
     "tied_optimum_frequency",
+    "total_variation",
+    "trapezoid_potential",
     "trapping_threshold",
     "visited_levels",
 ]

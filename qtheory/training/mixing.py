@@ -1,0 +1,227 @@
+"""How fast a Markov chain of stochastic rounding forgets its start."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qtheory._checks import check_finite, fail
+from qtheory.training.chain import RoundingChain, _row_sums, _without_diagonal
+from qtheory.training.stationary import _only_class, stationary_law
+
+__all__ = ["mixing_time", "spectral_gap"]
+
+FloatArray = NDArray[np.float64]
+
+# Above this many states the powers of a kernel take too long and too much memory.
+MAX_MIXING_STATES = 1024
+# Eigenvalues of all kinds are found up to this many states, only those that matter above.
+MAX_EIGEN_STATES = 1500
+# Number of squarings after which a chain counts as one that does not mix.
+MAX_SQUARINGS = 60
+# The limit chain is looked at in time steps of alpha_0 over this.
+TIME_RESOLUTION = 2**26
+
+
+def spectral_gap(chain: RoundingChain) -> float:
+    r"""Distance of the other eigenvalues of a chain from that of its stationary law.
+
+    Parameters
+    ----------
+    chain : RoundingChain
+        An irreducible chain of at least two states.
+
+    Returns
+    -------
+    float
+        :math:`1 - \max|\lambda|` over the eigenvalues of the kernel but the one at 1, per step, for
+        a chain with a learning rate; zero if the chain is periodic. For the limit chain
+        :math:`\min(-\mathrm{Re}\,\lambda)` over the eigenvalues of U but the one at 0, per unit of
+        steps times learning rate.
+
+    Raises
+    ------
+    ValueError
+        If the chain is not irreducible.
+
+    Notes
+    -----
+    Book: ch09-spectral-gap.
+
+    Accuracy: 1e-14 of the largest rate of leaving a state, absolute, for chains that move along
+    one axis by single steps; for others this over the angle between left and right eigenvectors.
+
+    Limits: above 1500 states the eigenvalues next to 1 and next to -1 are looked for, which is
+    all of them that matter if moves go to neighboring grid points.
+
+    Examples
+    --------
+    Ehrenfest's urn: the eigenvalues of its generator are 0, -1, -2, and so on.
+
+    >>> import numpy as np
+    >>> from qtheory.training import RademacherNoise, limit_chain, spectral_gap
+    >>> chain = limit_chain(lambda w: w, np.linspace(-1.0, 1.0, 9), noise=RademacherNoise())
+    >>> print(round(spectral_gap(chain), 12))
+    1.0
+    """
+    _only_class(chain, allow_transient=False)
+    if chain.num_states < 2:
+        raise fail("chain", "of at least two states", chain.num_states)
+    moves = _without_diagonal(chain.kernel)
+    eigenvalues = _departures(moves)
+    if chain.learning_rate is None:
+        return float(-eigenvalues.real.max() / (chain.time_step or 1.0))
+    real, imaginary = eigenvalues.real, eigenvalues.imag
+    # 1 - |1 + z| without cancellation for small z.
+    excess = np.maximum(2 * real + real**2 + imaginary**2, -1.0)
+    with np.errstate(divide="ignore"):
+        return max(float((-np.expm1(0.5 * np.log1p(excess))).min()), 0.0)
+
+
+def mixing_time(chain: RoundingChain, *, tolerance: float) -> float:
+    r"""Time after which a chain is close to its stationary law, from every start.
+
+    Parameters
+    ----------
+    chain : RoundingChain
+        An irreducible chain of at most 1024 states.
+    tolerance : float
+        Total-variation distance :math:`\varepsilon` to come down to, between 0 and 1.
+
+    Returns
+    -------
+    float
+        Smallest t with :math:`\max_x \mathrm{TV}(T^t(x, \cdot), \pi) \le \varepsilon`: a number of
+        steps, as a whole float; for the limit chain, with :math:`e^{tU}` in place of the power, a
+        time in units of steps times learning rate.
+
+    Raises
+    ------
+    ValueError
+        If the chain is not irreducible, it has too many states, it does not mix since it is
+        periodic, or the tolerance is out of range.
+
+    Notes
+    -----
+    Book: ch09-mixing-time.
+
+    Algorithm: the kernel is squared until the distance is small enough, then the number of steps is
+    put together from the highest binary digit on. Each power gets its diagonal from its rows.
+
+    Accuracy: the number of steps is exact as far as rounding decides it; times are good to 1e-7.
+
+    Examples
+    --------
+    >>> from qtheory.training import RademacherNoise, mixing_time, sr_chain
+    >>> options = {"learning_rate": 0.01, "noise": RademacherNoise()}
+    >>> mixing_time(sr_chain(lambda w: w, [-1.0, 0.0, 1.0], **options), tolerance=0.1)
+    169.0
+    """
+    epsilon = check_finite("tolerance", tolerance)
+    if not 0 < epsilon < 1:
+        raise fail("tolerance", "between 0 and 1", tolerance)
+    law = stationary_law(chain)
+    if chain.num_states > MAX_MIXING_STATES:
+        condition = f"of at most {MAX_MIXING_STATES} states, whose kernel can be squared"
+        raise fail("chain", condition, f"{chain.num_states} states")
+    kernel = chain.kernel.toarray() if chain.is_sparse else chain.kernel
+    if chain.learning_rate is not None:
+        return float(_steps_to_mix(kernel, law, epsilon))
+    moves = _without_diagonal(kernel)
+    steps = _steps_to_mix(_short_exponential(moves / TIME_RESOLUTION), law, epsilon)
+    return steps * (chain.time_step or 1.0) / TIME_RESOLUTION
+
+
+def _departures(moves: Any) -> NDArray[np.complex128]:
+    """Return the eigenvalues of T - I, or those that matter, without the zero."""
+    count = moves.shape[0]
+    if (ladder := _ladder(moves)) is not None:
+        from scipy import linalg
+
+        up, down = ladder
+        # The product with the transposed of this bidiagonal matrix has all eigenvalues but zero.
+        diagonal, beside = up + down, -np.sqrt(down[:-1] * up[1:])
+        return np.asarray(-linalg.eigvalsh_tridiagonal(diagonal, beside), dtype=np.complex128)
+    if count <= MAX_EIGEN_STATES:
+        dense = moves if isinstance(moves, np.ndarray) else moves.toarray()
+        np.fill_diagonal(dense, -dense.sum(axis=1))
+        eigenvalues = np.linalg.eigvals(dense)
+        return np.delete(eigenvalues, np.abs(eigenvalues).argmin()).astype(np.complex128)
+    return _outer_departures(moves)
+
+
+def _ladder(moves: Any) -> tuple[FloatArray, FloatArray] | None:
+    """Return the probabilities of moves up and down if states have no more than neighbors."""
+    rows, columns = np.nonzero(moves) if isinstance(moves, np.ndarray) else moves.nonzero()
+    if np.abs(rows - columns).max(initial=0) > 1:
+        return None
+    up, down = (np.asarray(moves.diagonal(k), dtype=np.float64) for k in (1, -1))
+    return up, down
+
+
+def _outer_departures(moves: Any) -> NDArray[np.complex128]:
+    """Return the eigenvalues of T - I next to 0 and next to -2, by shifted inverses."""
+    from scipy import sparse
+    from scipy.sparse import linalg
+
+    moves = sparse.csc_array(moves)
+    exits = _row_sums(moves)
+    shifted = moves - sparse.diags_array(exits, format="csc")
+    largest = float(exits.max())
+    options = {"k": 6, "which": "LM", "return_eigenvectors": False}
+    near = linalg.eigs(shifted, sigma=1e-6 * largest, v0=np.ones(len(exits)), **options)
+    near = np.delete(near, np.abs(near).argmin())
+    far = linalg.eigs(shifted, sigma=-2.0, v0=np.ones(len(exits)), **options)
+    return np.concatenate([near, far]).astype(np.complex128)
+
+
+def _steps_to_mix(kernel: FloatArray, law: FloatArray, epsilon: float) -> int:
+    """Return the least power whose rows are all within a distance of the law."""
+    if 1 - law.min() <= epsilon:
+        return 0
+    powers = [kernel]
+    while _distance(powers[-1], law) > epsilon:
+        if len(powers) > MAX_SQUARINGS:
+            condition = f"one that mixes within 2**{MAX_SQUARINGS} steps"
+            raise fail("chain", condition, f"a distance of {_distance(powers[-1], law)} then")
+        powers.append(_product(powers[-1], powers[-1]))
+    if len(powers) == 1:
+        return 1
+    reached, steps = powers[-2], 1 << (len(powers) - 2)
+    for level in reversed(range(len(powers) - 2)):
+        further = _product(reached, powers[level])
+        if _distance(further, law) > epsilon:
+            reached, steps = further, steps + (1 << level)
+    return steps + 1
+
+
+def _product(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Multiply two kernels, and take the diagonal from the rows."""
+    product = first @ second
+    np.fill_diagonal(product, 0.0)
+    sums = product.sum(axis=1)
+    np.fill_diagonal(product, np.maximum(1 - sums, 0.0))
+    return np.asarray(product / np.maximum(sums, 1.0)[:, None])
+
+
+def _distance(kernel: FloatArray, law: FloatArray) -> float:
+    """Return the largest total-variation distance of a row from the law."""
+    return float(0.5 * np.abs(kernel - law).sum(axis=1).max())
+
+
+def _short_exponential(moves: FloatArray) -> FloatArray:
+    """Return exp(Q) for a generator Q of tiny rates, by its series around the largest exit rate."""
+    exits = moves.sum(axis=1)
+    largest = float(exits.max())
+    jump = moves.copy()
+    np.fill_diagonal(jump, largest - exits)
+    jump /= largest
+    term = np.eye(len(moves))
+    result = math.exp(-largest) * term
+    for order in range(1, 4):
+        term = term @ jump
+        result = result + math.exp(-largest) * largest**order / math.factorial(order) * term
+    np.fill_diagonal(result, 0.0)
+    np.fill_diagonal(result, 1 - result.sum(axis=1))
+    return result
