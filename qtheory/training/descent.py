@@ -236,12 +236,12 @@ class _Books:
             weights=weights.copy(),
             latent_average=self.latent_sum / count,
             weight_average=self.weight_sum / count,
-            mean_latent_value=self.values[0] / count if has_value else None,
-            mean_value=self.values[1] / count if has_value else None,
+            mean_latent_value=np.asarray(self.values[0] / count) if has_value else None,
+            mean_value=np.asarray(self.values[1] / count) if has_value else None,
             times=np.array(self.times, dtype=np.intp),
             latent_record=np.array([pair[0] for pair in self.stored]) if self.stored else None,
             weight_record=np.array([pair[1] for pair in self.stored]) if self.stored else None,
-            changes=self.changes if self.record.count_changes else None,
+            changes=np.asarray(self.changes) if self.record.count_changes else None,
         )
 
 

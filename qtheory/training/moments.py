@@ -151,7 +151,8 @@ def _stochastic_step(sides: _Sides, rate: float, step: float) -> StepMoments:
         rest = 0.5 * sides.tail_square(end[0]).sum()
         rest += sides.excess(end).sum() / 2 + sides.reaching(end).sum() / 12
         square += 2 * rest
-    return StepMoments(-rate * sides.means[0], step**2 * float(square), float(size[0] - size[1]))
+    moving = min(float(size[0] - size[1]), 1.0)
+    return StepMoments(-rate * sides.means[0], step**2 * float(square), moving)
 
 
 def _nearest_step(sides: _Sides, step: float) -> StepMoments:
@@ -164,7 +165,8 @@ def _nearest_step(sides: _Sides, step: float) -> StepMoments:
         down, up = sides.excess(steps[-1:])[:, 0]
         mean += up - down
         square += sides.tail_square(steps[-1]).sum() + 2 * steps[-1] * (up + down)
-    return StepMoments(step * float(mean), step**2 * float(square), float(chances[:, 0].sum()))
+    moving = min(float(chances[:, 0].sum()), 1.0)
+    return StepMoments(step * float(mean), step**2 * float(square), moving)
 
 
 def _exact_step(mean: float, law: GradientNoise, rate: float) -> StepMoments:

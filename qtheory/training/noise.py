@@ -140,7 +140,8 @@ class GaussianNoise(GradientNoise):
     -----
     Book: ch09-noise-laws.
 
-    Accuracy: every partial expectation to 1e-13 of its own size, in both tails.
+    Accuracy: partial expectations at z standard deviations to about 4e-16 (4 + z^2) of their
+    own size, in both tails.
 
     Examples
     --------
