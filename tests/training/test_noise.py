@@ -129,7 +129,7 @@ def test_excess_falls_no_faster_than_its_argument_rises(law, x, gap):
 # --- Theory against reference -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("x", [-9.0, -1.0, 0.0, 4.2, 4.3, 20.0, 50.0])
+@pytest.mark.parametrize("x", [-9.0, -1.0, 0.0, 3.0, 3.1, 4.2, 20.0, 50.0])
 def test_normal_tails_in_many_digits(x):
     law = LAWS["gaussian"]
     with mpmath.workdps(60):  # the terms of these differences agree in many digits
@@ -138,7 +138,7 @@ def test_normal_tails_in_many_digits(x):
         first = law.std * (pdf - z * mass)
         second = law.std**2 * ((1 + z * z) * mass - z * pdf)
     # A tail at z changes by z^2 times the relative change of z.
-    accuracy = 4e-16 * (4 + x * x / law.std**2)
+    accuracy = 4e-16 * (8 + x * x / law.std**2)
     assert law.excess(x) == pytest.approx(float(first), rel=accuracy, abs=0)
     assert law.shortfall(-x) == pytest.approx(float(first), rel=accuracy, abs=0)
     assert law.tail_square(x) == pytest.approx(float(second), rel=accuracy, abs=0)
