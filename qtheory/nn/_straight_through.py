@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["apply_staircase", "is_inside"]
+__all__ = ["apply_staircase", "is_inside", "rounded_up"]
 
 
 def apply_staircase(
@@ -36,13 +36,13 @@ def apply_staircase(
 def is_inside(u: Tensor, window: Tensor) -> Tensor:
     """Tell which numbers are smaller in magnitude than a float64 limit, exactly."""
     wide = u.to(_compared_dtype(u))
-    return wide.abs() < _rounded_up(window, wide.dtype)
+    return wide.abs() < rounded_up(window, wide.dtype)
 
 
 def _staircase(u: Tensor, levels: Tensor, thresholds: Tensor) -> Tensor:
     """Level of each number; a number on a threshold goes up."""
     wide = u.to(_compared_dtype(u)).contiguous()
-    index = torch.bucketize(wide, _rounded_up(thresholds, wide.dtype), right=True)
+    index = torch.bucketize(wide, rounded_up(thresholds, wide.dtype), right=True)
     output = levels.to(u.dtype).index_select(0, index.reshape(-1)).reshape(u.shape)
     return torch.where(torch.isnan(u), u, output)
 
@@ -52,7 +52,7 @@ def _compared_dtype(u: Tensor) -> torch.dtype:
     return torch.float64 if u.dtype == torch.float64 else torch.float32
 
 
-def _rounded_up(limits: Tensor, dtype: torch.dtype) -> Tensor:
+def rounded_up(limits: Tensor, dtype: torch.dtype) -> Tensor:
     """Least numbers of a type that are not below float64 limits.
 
     A number of that type is at or above the limit exactly if it is at or above the result.

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from qtheory._checks import check_instance, fail
+from qtheory.nn._staircases import listed_staircase
+from qtheory.nn._straight_through import rounded_up
 from qtheory.quantizers import (
     AffineQuantizer,
     FixedPointFormat,
@@ -28,6 +30,8 @@ __all__ = ["TensorGrid", "WeightQuantizer", "check_quantizer", "describe", "tens
 WeightQuantizer = (
     UniformQuantizer | ScalarQuantizer | AffineQuantizer | FloatFormat | FixedPointFormat
 )
+EXPONENT_BITS = 0x7FF0000000000000
+"""The exponent's place in float64."""
 KINDS = (UniformQuantizer, ScalarQuantizer, AffineQuantizer, FloatFormat, FixedPointFormat)
 
 
@@ -39,6 +43,9 @@ class TensorGrid(ABC):
     dtype : torch.dtype
         Type of the levels.
     """
+
+    is_same_everywhere = True
+    """Whether any part of the tensor can be rounded alone, in any shape."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -91,7 +98,11 @@ class TensorGrid(ABC):
         """
         wide = x.double()
         lower, upper = self.neighbors(wide)
-        return self._finish(_choose(wide, lower, upper, generator), wide).to(self.dtype)
+        # Of float64 numbers: with 24 random bits the smallest probability would be 6e-8, and
+        # small updates would be made too often. Neighbors that agree give the lower one.
+        random = _random_like(wide, generator)
+        levels = torch.where(random.mul_(upper - lower) < wide - lower, upper, lower)
+        return self._finish(levels, wide).to(self.dtype)
 
     def is_rounding(self, x: Tensor, levels: Tensor) -> bool:
         """Tell whether levels may have come from numbers by rounding of either kind."""
@@ -118,53 +129,83 @@ class _UniformGrid(TensorGrid):
     ) -> None:
         super().__init__(dtype)
         self.step, self.offset, self.limits = step, offset, limits
+        self.is_same_everywhere = not isinstance(step, Tensor)
         self.round = ROUNDERS[mode]
 
     def nearest(self, x: Tensor) -> Tensor:
         """Round the code by the quantizer's mode."""
         wide = x.double()
-        codes = self._clip(self.round((wide - self.offset) / self.step))
+        codes = self.round(self._position(wide))
+        if self.limits is not None:
+            codes = torch.clamp(codes, *self.limits)
         return self._level(codes, wide).to(self.dtype)
 
     def neighbors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Levels of two neighboring codes."""
-        codes = ((x - self.offset) / self.step).floor_()
+        codes = self._position(x).floor_()
         if self.limits is not None:
             low, high = self.limits
             codes = torch.clamp(codes, low, high - 1)  # type: ignore[arg-type]
-        lower, upper = (self._level(c, x).to(self.dtype).double() for c in (codes, codes + 1))
-        return lower, upper
+        lower, upper = (self._level(c, x) for c in (codes, codes + 1))
+        return _held(lower, self.dtype), _held(upper, self.dtype)
 
-    def _clip(self, codes: Tensor) -> Tensor:
-        """Keep codes inside the range."""
-        return codes if self.limits is None else torch.clamp(codes, *self.limits)
+    def _position(self, x: Tensor) -> Tensor:
+        """Return the number of steps from the offset, a new tensor."""
+        return (x - self.offset).div_(self.step) if self.offset else x / self.step
 
     def _level(self, codes: Tensor, x: Tensor) -> Tensor:
         """Level of each code, or the number itself where float64 no longer resolves the grid."""
-        levels = codes * self.step + self.offset
+        levels = codes * self.step
+        if self.offset:
+            levels += self.offset
         return levels if self.limits is not None else torch.where(codes.abs() < MAX_CODE, levels, x)
+
+
+class _TwoLevelGrid(TensorGrid):
+    """Two levels and the least float64 number that goes to the upper one."""
+
+    def __init__(self, dtype: torch.dtype, levels: Tensor, threshold: float) -> None:
+        super().__init__(dtype)
+        self.lower, self.upper = levels.to(dtype)
+        self.threshold = torch.tensor(threshold, dtype=torch.float64, device=levels.device)
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """Compare with the threshold."""
+        limit = rounded_up(self.threshold, x.dtype)
+        return self._keep_nan(torch.where(x >= limit, self.upper, self.lower), x)
+
+    def neighbors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the two levels."""
+        lower, upper = self.lower.double(), self.upper.double()
+        return lower.expand_as(x), upper.expand_as(x)
+
+    def stochastic(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Take the upper level with a probability linear in the number."""
+        lower, upper = self.lower.double(), self.upper.double()
+        limit = _random_like(x, generator).mul_(upper - lower).add_(lower)
+        return self._keep_nan(torch.where(x > limit, self.upper, self.lower), x)
+
+    def _keep_nan(self, levels: Tensor, x: Tensor) -> Tensor:
+        """Put NaN where it was."""
+        return levels.masked_fill_(torch.isnan(x), torch.nan)
 
 
 class _ListedGrid(TensorGrid):
     """A sorted list of levels and the thresholds between them; on a threshold, up."""
 
-    def __init__(
-        self, dtype: torch.dtype, quantizer: ScalarQuantizer, device: torch.device
-    ) -> None:
+    def __init__(self, dtype: torch.dtype, levels: Tensor, thresholds: Tensor) -> None:
         super().__init__(dtype)
-        self.thresholds = torch.tensor(quantizer.thresholds, dtype=torch.float64, device=device)
-        self.levels = torch.tensor(quantizer.levels, dtype=torch.float64, device=device)
-        self.levels = self.levels.to(dtype).double()
+        self.levels, self.thresholds = _held(levels, dtype), thresholds
 
     def nearest(self, x: Tensor) -> Tensor:
         """Level of the cell."""
         wide = x.double().contiguous()
-        levels = self._level(torch.bucketize(wide, self.thresholds, right=True))
-        return torch.where(torch.isnan(wide), wide, levels).to(self.dtype)
+        index = torch.bucketize(wide, self.thresholds, right=True)
+        return self._finish(self._level(index), wide).to(self.dtype)
 
     def neighbors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Take neighbors from the list."""
-        index = torch.bucketize(x.contiguous(), self.levels, right=True) - 1
+        index = torch.bucketize(x.contiguous(), self.levels, right=True).sub_(1)
         index = index.clamp_(0, self.levels.numel() - 2)
         return self._level(index), self._level(index + 1)
 
@@ -183,39 +224,38 @@ class _FloatGrid(TensorGrid):
     def __init__(self, dtype: torch.dtype, fmt: FloatFormat) -> None:
         super().__init__(dtype)
         self.format = fmt
-        self.spill = {Overflow.INFINITY: math.inf, Overflow.NAN: math.nan}.get(
-            fmt.overflow, fmt.max_value
-        )
+        self.spill = math.inf if fmt.overflow is Overflow.INFINITY else math.nan
 
     def nearest(self, x: Tensor) -> Tensor:
         """Round in units of the spacing at each number."""
         wide = x.double()
         quantum = self._quantum(wide)
-        return self._finish(torch.round(wide / quantum) * quantum, wide).to(self.dtype)
+        return self._finish((wide / quantum).round_().mul_(quantum), wide).to(self.dtype)
 
     def neighbors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Multiples of the spacing, as if exponents had no upper limit."""
         quantum = self._quantum(x)
-        lower = torch.floor(x / quantum) * quantum
-        return lower, lower + quantum
+        lower = (x / quantum).floor_().mul_(quantum)
+        return lower, quantum.add_(lower)
 
     def _quantum(self, x: Tensor) -> Tensor:
-        """Spacing of the format at each number."""
-        least = self.format.min_exponent
-        digits = self.format.mantissa_bits
-        exponent = torch.frexp(x).exponent - 1
-        quantum = exponent.clamp(min=least) - digits
-        if not self.format.has_subnormals:
-            quantum = torch.where(exponent < least, least, quantum)
-        return torch.ldexp(torch.ones_like(x), quantum)
+        """Spacing of the format at each number, at most that at the largest value."""
+        fmt = self.format
+        least, most = 2.0**fmt.min_exponent, 2.0**fmt.max_exponent
+        power = (x.view(torch.int64) & EXPONENT_BITS).view(torch.float64)
+        quantum = power.clamp(least, most).mul_(2.0**-fmt.mantissa_bits)
+        # Without subnormals there is one step from zero to the smallest normal number.
+        return quantum if fmt.has_subnormals else torch.where(power < least, least, quantum)
 
     def _finish(self, levels: Tensor, x: Tensor) -> Tensor:
         """Spill what is too large, and keep the sign of zero where the format has two."""
-        is_over = (levels.abs() > self.format.max_value) | torch.isinf(x)
-        output = torch.where(is_over, torch.copysign(torch.full_like(x, self.spill), x), levels)
-        if self.format.has_negative_zero:
-            return torch.copysign(output, x)
-        return output + 0.0
+        limit = self.format.max_value
+        if self.format.overflow is Overflow.SATURATE:
+            levels = levels.clamp(-limit, limit)
+        else:
+            levels = torch.where(levels.abs() > limit, self.spill, levels)
+        # The size is that of the level: a number and its rounding have one sign.
+        return levels.copysign_(x) if self.format.has_negative_zero else levels.add_(0.0)
 
 
 def check_quantizer(name: str, quantizer: object, *, random: bool) -> None:
@@ -238,8 +278,7 @@ def check_quantizer(name: str, quantizer: object, *, random: bool) -> None:
     if quantizer is None:
         return
     check_instance(name, quantizer, *KINDS)
-    is_infinite = isinstance(quantizer, UniformQuantizer) and not quantizer.is_finite
-    count = None if is_infinite else getattr(quantizer, "num_levels", None)
+    count = _num_levels(quantizer)
     if count is not None and count < 2:
         raise fail(name, "of at least two levels", quantizer)
     if getattr(quantizer, "round_mode", None) is RoundMode.STOCHASTIC and not random:
@@ -266,31 +305,17 @@ def tensor_grid(quantizer: WeightQuantizer, like: Tensor) -> TensorGrid:
     ValueError
         If the tensor's type cannot tell the levels apart, or its shape does not fit the scales.
     """
-    if isinstance(quantizer, ScalarQuantizer):
-        _check_distinct(torch.tensor(quantizer.levels), like.dtype, quantizer)
-        return _ListedGrid(like.dtype, quantizer, like.device)
     if isinstance(quantizer, FloatFormat):
         _check_held(quantizer, like.dtype)
         return _FloatGrid(like.dtype, quantizer)
     if isinstance(quantizer, AffineQuantizer):
         return _affine_grid(quantizer, like)
     if isinstance(quantizer, FixedPointFormat):
-        quantizer = UniformQuantizer(
-            quantizer.step_size, code_min=quantizer.code_min, code_max=quantizer.code_max
-        )
-    limits = None
-    if quantizer.code_min is not None and quantizer.code_max is not None:
-        limits = float(quantizer.code_min), float(quantizer.code_max)
-        for code in (limits[0], limits[1] - 1):  # the outer levels are the least resolved
-            pair = [quantizer.offset + quantizer.step_size * (code + i) for i in (0, 1)]
-            _check_distinct(torch.tensor(pair, dtype=torch.float64), like.dtype, quantizer)
-    return _UniformGrid(
-        like.dtype,
-        quantizer.step_size,
-        offset=quantizer.offset,
-        limits=limits,
-        mode=quantizer.round_mode,
-    )
+        limits = quantizer.code_min, quantizer.code_max
+        quantizer = UniformQuantizer(quantizer.step_size, code_min=limits[0], code_max=limits[1])
+    if isinstance(quantizer, ScalarQuantizer) or _num_levels(quantizer) == 2:
+        return _listed_grid(quantizer, like)
+    return _uniform_grid(quantizer, like)
 
 
 def describe(quantizer: WeightQuantizer | None) -> dict[str, Any] | None:
@@ -319,14 +344,45 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-def _choose(x: Tensor, lower: Tensor, upper: Tensor, generator: torch.Generator) -> Tensor:
-    """Take the upper level with the probability that keeps the mean; the lower one if they agree.
+def _num_levels(quantizer: object) -> int | None:
+    """Return the number of levels, or None if it is infinite or those of a format."""
+    if isinstance(quantizer, UniformQuantizer) and not quantizer.is_finite:
+        return None
+    return getattr(quantizer, "num_levels", None)
 
-    The comparison is of float64 numbers: with 24 random bits the smallest probability would be
-    6e-8, and a small update would be made too often.
-    """
-    random = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
-    return torch.where(random * (upper - lower) < x - lower, upper, lower)
+
+def _random_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Float64 numbers from [0, 1), of 53 random bits."""
+    return torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=generator)
+
+
+def _held(levels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float64 levels as a type holds them."""
+    return levels if dtype == torch.float64 else levels.to(dtype).double()
+
+
+def _listed_grid(quantizer: ScalarQuantizer | UniformQuantizer, like: Tensor) -> TensorGrid:
+    """Grid of levels that are looked up."""
+    if isinstance(quantizer, UniformQuantizer) and quantizer.round_mode is RoundMode.STOCHASTIC:
+        quantizer = dataclasses.replace(quantizer, round_mode=RoundMode.TIES_TO_EVEN)
+    listed = listed_staircase("quantizer", quantizer)
+    levels, thresholds = (torch.tensor(values, device=like.device) for values in listed)
+    _check_distinct(levels, like.dtype, quantizer)
+    if levels.numel() == 2:
+        return _TwoLevelGrid(like.dtype, levels, float(thresholds[0]))
+    return _ListedGrid(like.dtype, levels, thresholds)
+
+
+def _uniform_grid(quantizer: UniformQuantizer, like: Tensor) -> TensorGrid:
+    """Grid of one step, with or without limits."""
+    limits = None
+    if quantizer.code_min is not None and quantizer.code_max is not None:
+        limits = float(quantizer.code_min), float(quantizer.code_max)
+        for code in (limits[0], limits[1] - 1):  # the outer levels are the least resolved
+            pair = [quantizer.offset + quantizer.step_size * (code + i) for i in (0, 1)]
+            _check_distinct(torch.tensor(pair, dtype=torch.float64), like.dtype, quantizer)
+    step, offset, mode = quantizer.step_size, quantizer.offset, quantizer.round_mode
+    return _UniformGrid(like.dtype, step, offset=offset, limits=limits, mode=mode)
 
 
 def _affine_grid(quantizer: AffineQuantizer, like: Tensor) -> TensorGrid:

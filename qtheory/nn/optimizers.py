@@ -23,6 +23,8 @@ __all__ = ["BinaryConnect", "DeterministicRounding", "StochasticRounding", "Upda
 
 Group = dict[str, Any]
 LOW_PRECISION = (torch.bfloat16, torch.float16)
+BLOCK_SIZE = 2**15
+"""Elements rounded at a time, so that all temporaries stay in the cache."""
 TAKEN_TYPES = (*LOW_PRECISION, torch.float32, torch.float64)
 
 
@@ -256,14 +258,16 @@ class _RoundedOptimizer(Optimizer, ABC):
 
     def _finish(self, parameter: Tensor, group: Group, values: Tensor) -> None:
         """Round updated values, once, and count what has changed."""
-        weights = self._round(self._grid(parameter, group), values)
-        state = self.state[parameter]
-        change = torch.sign(weights - parameter).to(torch.int8)
+        grid, state = self._grid(parameter, group), self.state[parameter]
         state["num_updates"] += 1
-        state["num_changes"] += torch.count_nonzero(change)
-        state["num_reversals"] += torch.count_nonzero(change * state["direction"] < 0)
-        state["direction"] = torch.where(change == 0, state["direction"], change)
-        parameter.copy_(weights)
+        tensors = parameter.detach(), values, state["direction"]
+        for weights, updated, direction in _blocks(tensors, grid):
+            rounded = self._round(grid, updated)
+            change = (rounded > weights).to(torch.int8) - (rounded < weights).to(torch.int8)
+            state["num_changes"] += torch.count_nonzero(change)
+            state["num_reversals"] += torch.count_nonzero(change * direction < 0)
+            direction.mul_(change == 0).add_(change)
+            weights.copy_(rounded)
 
     def _updated(self) -> list[tuple[Tensor, Group]]:
         """Parameters that are to be rounded after this step, with their groups."""
@@ -531,6 +535,16 @@ def _in_place_of(parameters: list[Tensor], working: list[Tensor]) -> Iterator[No
                 parameter.grad = None
             parameter.data = data
             parameter.grad = grad
+
+
+def _blocks(tensors: tuple[Tensor, ...], grid: TensorGrid) -> Iterator[tuple[Tensor, ...]]:
+    """Cut tensors of one shape into parts that stay in the cache; on other devices do not."""
+    first = tensors[0]
+    is_cut = first.device.type == "cpu" and first.numel() > BLOCK_SIZE and grid.is_same_everywhere
+    if not (is_cut and all(tensor.is_contiguous() for tensor in tensors)):
+        return iter([tensors])
+    flat = (torch.split(tensor.view(-1), BLOCK_SIZE) for tensor in tensors)
+    return zip(*flat, strict=True)
 
 
 @torch.no_grad()
