@@ -120,7 +120,7 @@ class SpuriousPoint:
 
     @property
     def is_local_minimum(self) -> bool:
-        """Whether the loss rises in every direction."""
+        """Whether the loss falls in no direction."""
         return self.overlap < 0
 
 
@@ -450,9 +450,9 @@ def saddle_point(teacher: TwoLayerTeacher) -> SaddlePoint | None:
     check_instance("teacher", teacher, TwoLayerTeacher)
     v_star, m = teacher.output, teacher.output.size
     power = float(v_star @ v_star)
-    angle = 0.5 * math.pi * power / (power - float(v_star.sum()) ** 2 / (m + 1))
-    if angle >= math.pi:
+    if spurious_point(teacher).overlap >= 0:
         return None
+    angle = 0.5 * math.pi * power / (power - float(v_star.sum()) ** 2 / (m + 1))
     output = _best_output(teacher, angle)
     return SaddlePoint(output, angle, float(_loss(teacher, output, np.asarray(angle))))
 
