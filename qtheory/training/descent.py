@@ -24,7 +24,7 @@ FloatArray = NDArray[np.floating[Any]]
 Progress = Callable[[range], Iterable[int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
     """What a run keeps besides its last weights.
 

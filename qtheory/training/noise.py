@@ -13,7 +13,6 @@ from scipy import special
 from qtheory._checks import (
     as_float_array,
     check_generator,
-    check_instance,
     check_integer,
     check_nonempty,
     check_positive,
@@ -424,8 +423,8 @@ class NoNoise(GradientNoise):
 def check_noise(noise: object) -> GradientNoise:
     """Return a law of noise; None stands for no noise."""
     law = NoNoise() if noise is None else noise
-    check_instance("noise", law, GradientNoise)
-    assert isinstance(law, GradientNoise)
+    if not isinstance(law, GradientNoise):
+        raise fail("noise", "GradientNoise", noise)
     return law
 
 
