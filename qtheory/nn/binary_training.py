@@ -119,8 +119,9 @@ class BinaryRun:
         at the start.
     visited : ndarray
         Share of the weights whose sign has changed at least once, in [0, 1], same shape.
-    largest_gradient : float
-        Largest absolute value of the gradient of a rounded weight over all steps.
+    largest_push : float
+        Largest gradient of a rounded weight toward the other sign, over all weights and steps:
+        gradient times sign.
     optimizer : torch.optim.Optimizer
         The optimizer after the last step; that of BinaryConnect holds the latent weights.
     """
@@ -131,7 +132,7 @@ class BinaryRun:
     changed: FloatArray
     flips: FloatArray
     visited: FloatArray
-    largest_gradient: float
+    largest_push: float
     optimizer: Optimizer
 
     def __post_init__(self) -> None:
@@ -412,15 +413,14 @@ class _Record:
 
     def count(self) -> None:
         """Count the signs that the last step has changed."""
-        for place, weight in enumerate(self.weights):
+        for place, (weight, last) in enumerate(zip(self.weights, self.last, strict=True)):
             signs = _signs(weight)
-            flipped = signs != self.last[place]
+            flipped = signs != last
             self.flips[place] += int(flipped.sum())
             self.visited[place] |= flipped
             self.last[place] = signs
-            gradient = weight.grad
-            if gradient is not None:
-                self.largest = max(self.largest, float(gradient.abs().max()))
+            if weight.grad is not None:
+                self.largest = max(self.largest, float((weight.grad * last).max()))
 
     def look(self, step: int) -> None:
         """Record loss, accuracy and shares after a step."""
@@ -460,7 +460,7 @@ class _Record:
             changed=shares[:, 0].copy(),
             flips=shares[:, 1].copy(),
             visited=shares[:, 2].copy(),
-            largest_gradient=self.largest,
+            largest_push=self.largest,
             optimizer=optimizer,
         )
 

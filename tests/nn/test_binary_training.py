@@ -201,7 +201,7 @@ def test_clipping_and_a_scaled_readout_break_the_invariance(data):
 def test_rounding_to_the_nearest_is_frozen_exactly_below_half_a_step(data):
     settings = {"method": "r", "readout_rate": 0.1, "decay_at": (), "base": "sgd"} | QUICK
     frozen, _ = trained(data, BinaryRecipe(learning_rate=1e-3, **settings))
-    rate = 1 / frozen.largest_gradient  # half the step is one
+    rate = 1 / frozen.largest_push  # half the step is one
     below, _ = trained(data, BinaryRecipe(learning_rate=rate * (1 - 1e-6), **settings))
     above, _ = trained(data, BinaryRecipe(learning_rate=rate * (1 + 1e-6), **settings))
     assert not below.visited.any()
