@@ -335,10 +335,10 @@ def halp_contraction(
     Examples
     --------
     >>> from qtheory.training import halp_contraction
-    >>> factor = halp_contraction(8, learning_rate=0.05, num_inner=200, strong_convexity=1.0,
+    >>> factor = halp_contraction(8, learning_rate=0.025, num_inner=200, strong_convexity=1.0,
     ...                           smoothness=4.0, dimension=10)
     >>> round(factor, 4)
-    0.5309
+    0.4996
     """
     variance, rounding, geometric, last = _epoch(
         learning_rate, num_inner, strong_convexity, smoothness, dimension

@@ -153,7 +153,7 @@ def averaged_variance(
     --------
     >>> from qtheory.training import averaged_variance
     >>> averaged_variance(1.0, curvatures=[1.0, 4.0], learning_rate=0.1, num_averaged=100).round(4)
-    array([0.172 , 0.0393])
+    array([0.172 , 0.0392])
     """
     spread = as_float_array("variance", variance)
     if not (np.isfinite(spread) & (spread >= 0)).all():
@@ -192,9 +192,10 @@ def low_precision_variance_bounds(
 
     Returns
     -------
-    lower, upper : numpy.ndarray
-        Bounds of :math:`\mathbb{E}(w_i - w_i^*)^2`; infinite for noise without a variance where it
-        enters.
+    lower : numpy.ndarray
+        Lower bound of :math:`\mathbb{E}(w_i - w_i^*)^2`.
+    upper : numpy.ndarray
+        Upper bound of it; both are infinite for noise without a variance.
 
     Raises
     ------
@@ -222,13 +223,14 @@ def low_precision_variance_bounds(
     >>> low, high = low_precision_variance_bounds(
     ...     grid_step=1 / 64, noise=GaussianNoise(), curvatures=1.0, learning_rate=1e-4)
     >>> print(f"{low:.6f} {high:.6f}")
-    0.006233 0.006976
+    0.006233 0.006934
     """
     step = check_positive("grid_step", grid_step)
     check_instance("noise", noise, GradientNoise)
+    product = _contraction(curvatures, learning_rate)
     lam = as_float_array("curvatures", curvatures)
     rate_square = learning_rate * noise.std**2
-    stiff = lam * (2 - _contraction(lam, learning_rate))
+    stiff = lam * (2 - product)
     mean_abs = step * float(noise.mean_abs(0.0))
     lower = np.maximum(0.5 * mean_abs / lam, rate_square / stiff)
     root = step * lam + np.sqrt((step * lam) ** 2 + 4 * stiff * (mean_abs + rate_square))
