@@ -171,8 +171,9 @@ class _TwoLevelGrid(TensorGrid):
 
     def nearest(self, x: Tensor) -> Tensor:
         """Compare with the threshold."""
-        limit = rounded_up(self.threshold, x.dtype)
-        return self._keep_nan(torch.where(x >= limit, self.upper, self.lower), x)
+        # By signs, as a comparison and a choice take twice as long, and lose NaN.
+        above = torch.sign(x - rounded_up(self.threshold, x.dtype)).mul_(2).add_(1).sign_()
+        return self._level(above)
 
     def neighbors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two levels."""
@@ -183,11 +184,12 @@ class _TwoLevelGrid(TensorGrid):
         """Take the upper level with a probability linear in the number."""
         lower, upper = self.lower.double(), self.upper.double()
         limit = _random_like(x, generator).mul_(upper - lower).add_(lower)
-        return self._keep_nan(torch.where(x > limit, self.upper, self.lower), x)
+        return self._level(limit.sub_(x).sign_().mul_(-2).sub_(1).sign_())
 
-    def _keep_nan(self, levels: Tensor, x: Tensor) -> Tensor:
-        """Put NaN where it was."""
-        return levels.masked_fill_(torch.isnan(x), torch.nan)
+    def _level(self, above: Tensor) -> Tensor:
+        """Upper level for one, lower one for minus one."""
+        weight = above.to(self.dtype).add_(1).mul_(0.5)
+        return torch.lerp(self.lower, self.upper, weight)
 
 
 class _ListedGrid(TensorGrid):
