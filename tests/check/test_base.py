@@ -17,6 +17,9 @@ CHAPTERS = (
     "staircases",
     "depth",
     "training_grid",
+    "annealing",
+    "straight_through",
+    "binary_digits",
 )
 MODULES = [importlib.import_module(f"qtheory.check.{name}") for name in CHAPTERS]
 HALF = "that is the half step: it is the largest error, not the root mean square."
