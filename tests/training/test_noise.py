@@ -49,6 +49,7 @@ def test_rademacher_by_hand():
     noise = RademacherNoise(2.0)
     assert noise.cdf([-2.5, -2.0, 0.0, 2.0]).tolist() == [0.0, 0.5, 0.5, 1.0]
     assert noise.excess([-3.0, 0.0, 1.0, 5.0]).tolist() == [3.0, 1.0, 0.5, 0.0]
+    assert noise.tail_square([-3.0, 1.0, 5.0]).tolist() == [13.0, 0.5, 0.0]
     assert (noise.std, noise.bound, noise.mean_abs(1.0)) == (2.0, 2.0, 2.0)
 
 
@@ -57,7 +58,14 @@ def test_one_sided_noise_by_hand():
     assert (SKEW.excess(1.0), SKEW.shortfall(1.0)) == (0.5, 1.5)
     assert (SKEW.positive_part(-1.0), SKEW.negative_part(-1.0)) == (0.5, 1.5)
     assert SKEW.tail_square(0.0) == 2.25
-    assert NoNoise().negative_part(-0.25) == 0.25
+    assert SKEW.cdf([-1.5, -1.0, 2.9, 3.0]).tolist() == [0.0, 0.75, 0.75, 1.0]
+
+
+def test_absent_noise_by_hand():
+    noise = NoNoise()
+    assert (noise.std, noise.bound, noise.negative_part(-0.25)) == (0.0, 0.0, 0.25)
+    assert (noise.tail_square(-2.0), noise.tail_square(1.0)) == (4.0, 0.0)
+    assert GaussianNoise().std == RademacherNoise().std == StudentTNoise(3.0).scale == 1.0
 
 
 def test_values_are_protected():
