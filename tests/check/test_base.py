@@ -17,6 +17,7 @@ CHAPTERS = (
     "staircases",
     "depth",
     "training_grid",
+    "rounding_in_the_loop",
     "annealing",
     "straight_through",
     "binary_digits",
