@@ -171,9 +171,9 @@ class _TwoLevelGrid(TensorGrid):
 
     def nearest(self, x: Tensor) -> Tensor:
         """Compare with the threshold."""
-        # By signs, as a comparison and a choice take twice as long, and lose NaN.
+        # By signs, as a comparison and a choice take twice as long.
         above = torch.sign(x - rounded_up(self.threshold, x.dtype)).mul_(2).add_(1).sign_()
-        return self._level(above)
+        return self._level(above, x)
 
     def neighbors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the two levels."""
@@ -184,12 +184,12 @@ class _TwoLevelGrid(TensorGrid):
         """Take the upper level with a probability linear in the number."""
         lower, upper = self.lower.double(), self.upper.double()
         limit = _random_like(x, generator).mul_(upper - lower).add_(lower)
-        return self._level(limit.sub_(x).sign_().mul_(-2).sub_(1).sign_())
+        return self._level(limit.sub_(x).sign_().mul_(-2).sub_(1).sign_(), x)
 
-    def _level(self, above: Tensor) -> Tensor:
-        """Upper level for one, lower one for minus one."""
-        weight = above.to(self.dtype).add_(1).mul_(0.5)
-        return torch.lerp(self.lower, self.upper, weight)
+    def _level(self, above: Tensor, x: Tensor) -> Tensor:
+        """Upper level for one, lower one for minus one, and NaN where it was."""
+        weight = above.add_(1).mul_(0.5).add_(x.clamp(-1, 1).mul_(0))
+        return torch.lerp(self.lower, self.upper, weight.to(self.dtype))
 
 
 class _ListedGrid(TensorGrid):

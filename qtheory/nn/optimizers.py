@@ -182,7 +182,7 @@ class _RoundedOptimizer(Optimizer, ABC):
         Returns
         -------
         dict
-            What `load_state_dict` takes, and ``torch.save`` with ``torch.load``.
+            What ``load_state_dict`` takes, and ``torch.save`` with ``torch.load``.
         """
         packed = super().state_dict()
         base = self.base_optimizer.state_dict()
@@ -197,21 +197,18 @@ class _RoundedOptimizer(Optimizer, ABC):
         Parameters
         ----------
         state_dict : dict
-            From `state_dict` of an optimizer of the same kind, with the same quantizers.
+            From ``state_dict`` of an optimizer of the same kind, with the same quantizers.
 
         Raises
         ------
         ValueError
             If rule, groups or quantizers are others.
         """
+        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
+            state_dict = pre_hook(self, state_dict) or state_dict
         self._check_state(state_dict)
-        quantizers = [group["quantizer"] for group in self.param_groups]
+        self._load_base(state_dict["base"])
         parameters = [p for group in self.param_groups for p in group["params"]]
-        low = [p for p in parameters if p.dtype in LOW_PRECISION and self._is_rounded(p)]
-        with _in_place_of(low, [p.detach().float() for p in low]):
-            self.base_optimizer.load_state_dict(state_dict["base"])
-        for group, quantizer in zip(self.param_groups, quantizers, strict=True):
-            group["quantizer"] = quantizer
         self.state.clear()
         for index, state in state_dict["state"].items():
             self.state[parameters[index]] = {
@@ -219,6 +216,8 @@ class _RoundedOptimizer(Optimizer, ABC):
             }
         if self.generator is not None:
             self.generator.set_state(state_dict["generator"].cpu())
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("defaults", "state", "base_optimizer", "generator", "_quantizer")
@@ -245,6 +244,10 @@ class _RoundedOptimizer(Optimizer, ABC):
         values = _widened(parameter)
         with torch.no_grad():
             parameter.copy_(self._first_round(self._grid(parameter, group), values))
+        base_state = self.base_optimizer.state.get(parameter, {})
+        for key, value in base_state.items():  # of steps that were taken before it was wrapped
+            if isinstance(value, Tensor) and value.dtype in LOW_PRECISION:
+                base_state[key] = value.to(values.dtype)
         weights = parameter.detach()
         zero = torch.zeros((), dtype=torch.int64, device=weights.device)
         self.state[parameter] = {
@@ -296,14 +299,6 @@ class _RoundedOptimizer(Optimizer, ABC):
                 if parameter in self.state:
                     yield parameter, self.state[parameter]
 
-    def _is_rounded(self, parameter: Tensor) -> bool:
-        """Whether a parameter is in a group with a quantizer."""
-        return any(
-            parameter is p and group["quantizer"] is not None
-            for group in self.param_groups
-            for p in group["params"]
-        )
-
     def _grid(self, parameter: Tensor, group: Group) -> TensorGrid:
         """Levels of a parameter, kept until its quantizer or device changes."""
         quantizer = group["quantizer"]
@@ -328,6 +323,15 @@ class _RoundedOptimizer(Optimizer, ABC):
                 device = f"on the device of the parameters, {parameter.device}"
                 raise fail("generator", device, self.generator.device)
             tensor_grid(quantizer, parameter)
+
+    def _load_base(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of the wrapped optimizer, in the types in which it takes its steps."""
+        groups = self.param_groups
+        rounded = [p for group in groups if group["quantizer"] is not None for p in group["params"]]
+        with _in_place_of(rounded, [_widened(p) for p in rounded]):
+            self.base_optimizer.load_state_dict(state_dict)
+        for new, old in zip(self.param_groups, groups, strict=True):
+            new["quantizer"] = old["quantizer"]
 
     def _check_state(self, state_dict: dict[str, Any]) -> None:
         """Refuse the state of another rule or of other quantizers."""
@@ -627,6 +631,22 @@ class BinaryConnect(_RoundedOptimizer):
         if self._is_holding:
             raise RuntimeError("`step` must be called outside of a block of other weights.")
         return super().step(closure)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where the state was saved, bit for bit, once the model's state is loaded too.
+
+        Parameters
+        ----------
+        state_dict : dict
+            From ``state_dict`` of an optimizer of the same kind, with the same quantizers.
+
+        Raises
+        ------
+        ValueError
+            If rule, groups or quantizers are others.
+        """
+        super().load_state_dict(state_dict)
+        self._versions.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "forward": self.forward, "_clip": self._clip}
