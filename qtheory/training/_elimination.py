@@ -96,9 +96,10 @@ def _eliminate(matrix: FloatArray, first: int, last: int, lower: int, upper: int
     for k in range(last - 1, first - 1, -1):
         out = matrix[k, left:k]
         total = float(out.sum())
-        if not total > 0:
-            raise fail("chain", "connected by moves that float64 can hold", f"state {k} cut off")
-        matrix[top:k, k] /= total
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            matrix[top:k, k] /= total
+        if not np.isfinite(matrix[top:k, k]).all():
+            raise fail("chain", "connected by moves that float64 can hold", f"{total} out of one")
         if k > first:
             matrix[first:k, left:k] += np.outer(matrix[first:k, k], out)
             matrix[top:first, first:k] += np.outer(matrix[top:first, k], matrix[k, first:k])

@@ -38,6 +38,7 @@ class AxisMoves:
         self.ratio = ratio
         self.noise = noise
         self._cache: dict[tuple[bool, int], FloatArray] = {}
+        self._tails: dict[tuple[bool, int], FloatArray] = {}
 
     def moves(
         self, index: IntArray, num_points: int, cutoff: float
@@ -118,10 +119,16 @@ class AxisMoves:
     def _doubt(self, c: int, is_low: bool) -> FloatArray:
         """Bound what the rounding of the place t_c does to the partial expectation there.
 
-        The place is off by a few eps |c| h, and by convexity the slope at c is at most the value
-        one step further in over h.
+        The place is off by a few eps |c| h, and the slope is the probability of the tail.
         """
-        return 4 * EPS * abs(c) * self._partial(c - 1 if is_low else c + 1, is_low)
+        if c == 0:
+            return np.zeros_like(self.mean)
+        key = (is_low, c)
+        if key not in self._tails:
+            law = self.noise if is_low else self.noise._reversed()
+            place = self._place(c) if is_low else -self._place(c)
+            self._tails[key] = 4 * EPS * abs(c) * self.ratio * np.asarray(law.cdf(place))
+        return self._tails[key]
 
     def _partial(self, c: int, is_low: bool) -> FloatArray:
         """Return the shortfall or the excess of the noise at t_c."""
@@ -133,5 +140,6 @@ class AxisMoves:
 
     def _forget(self, c: int) -> None:
         """Drop what no later move needs."""
-        self._cache.pop((True, c), None)
-        self._cache.pop((False, c), None)
+        for cache in (self._cache, self._tails):
+            cache.pop((True, c), None)
+            cache.pop((False, c), None)
