@@ -474,7 +474,8 @@ def _split(
 
 def _check_rule(grid: object, strength: float) -> None:
     check_instance("grid", grid, UniformQuantizer, ScalarQuantizer)
-    if isinstance(strength, bool) or not np.isreal(strength) or not strength >= 0:
+    is_number = isinstance(strength, int | float | np.number) and not isinstance(strength, bool)
+    if not is_number or not strength >= 0:
         raise fail("strength", "a number not below zero", strength)
 
 

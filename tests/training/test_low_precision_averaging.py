@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from qtheory.numerics import Estimate
 from qtheory.quantizers import infinite_grid
 from qtheory.training import (
+    DeterministicRounding,
     DiscreteNoise,
     GaussianNoise,
     GradientDescent,
@@ -319,6 +320,48 @@ def test_the_lower_bound_is_sharp_and_the_identity_exact():
     assert variance == pytest.approx(float(low), rel=0.01, abs=0)
     # Negative control: plain descent with this learning rate has no such floor.
     assert 0.02 / (curvature * (2 - 0.02 * curvature)) < 0.1 * low
+
+
+@pytest.mark.theory_vs_sim
+@pytest.mark.parametrize("curvature", [0.25, 0.5, 1.0])
+def test_the_exact_floor_is_proportional_to_the_step_over_three_octaves(curvature):
+    steps, variances = [1 / 2, 1 / 4, 1 / 8, 1 / 16], []
+    for step in steps:
+        _, offset, _, law = chain("two values", 0.03, step, curvature)
+        low, high = low_precision_variance_bounds(
+            grid_step=step, noise=RademacherNoise(1.0), curvatures=curvature, learning_rate=0.03
+        )
+        variances.append(law @ offset**2)
+        assert low * (1 - 1e-10) <= variances[-1] <= high
+    assert_slope(np.log(steps), np.log(variances), 1.0, tol=0.02)
+
+
+@pytest.mark.theory_vs_sim
+def test_the_mean_contracts_as_if_there_were_no_grid():
+    # Any Hessian, any start: the expected weights are those of exact gradient descent.
+    bowl = Quadratic([[2.0, 0.7], [0.7, 1.0]], minimizer=[0.3, -0.1])
+    start = np.array([3.0, -2.0])
+    options = {"learning_rate": 0.1, "num_steps": 12}
+    run = descend(
+        bowl.gradient,
+        np.tile(start, (20_000, 1)),
+        rule=StochasticRounding(infinite_grid(1.0)),
+        rng=np.random.default_rng(76),
+        noise=DiscreteNoise([-0.5, 2.0], [0.8, 0.2]),
+        **options,
+    )
+    exact = np.linalg.matrix_power(np.eye(2) - 0.1 * bowl.hessian, 12) @ (start - bowl.minimizer)
+    for mean, weights in zip(exact + bowl.minimizer, run.weights.T, strict=True):
+        assert_mc_close(mean, Estimate.from_samples(weights), rel_resolution=0.1)
+    # Negative control: rounded to nearest, weights stop while steps are still below a half.
+    nearest = descend(
+        bowl.gradient,
+        start[None],
+        rule=DeterministicRounding(infinite_grid(1.0)),
+        rng=np.random.default_rng(76),
+        **options,
+    )
+    assert np.abs(nearest.weights - bowl.minimizer - exact).max() > 1
 
 
 @pytest.mark.theory_vs_sim
