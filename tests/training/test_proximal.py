@@ -274,7 +274,7 @@ def test_dual_averaging_is_the_constrained_minimum(grid, gradient_sum, start):
 
 
 @pytest.mark.property
-@given(st.floats(-2, 2), st.floats(0.1, 5), st.floats(0.05, 3), st.floats(0.05, 0.9), st.data())
+@given(st.floats(-2, 2), st.floats(0.1, 5), st.floats(0.05, 3), st.floats(0.15, 0.9), st.data())
 def test_proximal_descent_ends_in_a_listed_fixed_point(center, curvature, strength, product, data):
     grid = data.draw(st.sampled_from([BINARY, UNEVEN, infinite_grid(0.8)]))
     start = data.draw(st.floats(-4, 4))
