@@ -271,7 +271,7 @@ class OscillationTracker:
 
     References
     ----------
-    [NagelEtAl2022]_, and the program published with it.
+    [Nagel2022]_, and the program published with it.
 
     Examples
     --------

@@ -130,7 +130,7 @@ def recurrence_frequencies(teacher: ArrayLike) -> FloatArray:
 
     References
     ----------
-    Cf. [LongYinXin2020]_.
+    Cf. [Long2020]_.
 
     Examples
     --------
