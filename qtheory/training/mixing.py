@@ -138,7 +138,7 @@ def mixing_time(chain: RoundingChain, *, tolerance: float) -> float:
 
 
 def _departures(moves: Any) -> NDArray[np.complex128]:
-    """Return the eigenvalues of T - I, or those that matter, without the zero."""
+    """Return the eigenvalues of T - I that matter, without the zero."""
     count = moves.shape[0]
     if (ladder := _ladder(moves)) is not None:
         from scipy import linalg
@@ -146,7 +146,11 @@ def _departures(moves: Any) -> NDArray[np.complex128]:
         up, down = ladder
         # The product with the transposed of this bidiagonal matrix has all eigenvalues but zero.
         diagonal, beside = up + down, -np.sqrt(down[:-1] * up[1:])
-        return np.asarray(-linalg.eigvalsh_tridiagonal(diagonal, beside), dtype=np.complex128)
+        ends = [
+            linalg.eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(k, k))
+            for k in {0, count - 2}
+        ]
+        return np.asarray(-np.concatenate(ends), dtype=np.complex128)
     if count <= MAX_EIGEN_STATES:
         dense = moves if isinstance(moves, np.ndarray) else moves.toarray()
         np.fill_diagonal(dense, -dense.sum(axis=1))

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 from helpers import assert_mc_close
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -322,6 +322,7 @@ def test_classes_are_those_of_a_chain():
 # --- Property ---------------------------------------------------------------------------------
 
 
+@settings(max_examples=50)
 @given(noises, rates, st.lists(st.floats(-3, 3), min_size=2, max_size=12))
 def test_kernels_are_stochastic_and_moves_are_unbiased_inside(noise, rate, means):
     axis = 0.5 * np.arange(len(means) + 40) - 10
@@ -347,6 +348,7 @@ def test_bounded_gradients_make_the_kernel_linear_in_the_learning_rate(noise, co
     assert_allclose(chain.kernel, np.eye(count) + rate * limit.generator, rtol=0, atol=1e-15)
 
 
+@settings(max_examples=50)
 @given(noises, rates, st.integers(2, 10))
 def test_mirror_images_have_mirrored_kernels(noise, rate, count):
     axis = np.arange(float(count))
@@ -357,6 +359,7 @@ def test_mirror_images_have_mirrored_kernels(noise, rate, count):
     assert_allclose(mirrored.kernel[::-1, ::-1], chain.kernel, rtol=1e-12, atol=1e-15)
 
 
+@settings(max_examples=50)
 @given(noises, rates, st.floats(0.1, 10))
 def test_the_unit_of_weights_does_not_matter(noise, rate, unit):
     axis = np.linspace(-1.0, 1.0, 9)
