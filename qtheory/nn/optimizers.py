@@ -119,6 +119,9 @@ class _RoundedOptimizer(Optimizer, ABC):
             Parameters and options; ``quantizer`` (``None`` for no rounding) goes before that of the
             constructor.
         """
+        given = param_group["params"]
+        if not isinstance(given, Tensor | set):  # an iterator can be read once only
+            param_group["params"] = list(given)
         self._check_group(param_group)
         self.base_optimizer.add_param_group(param_group)
         param_group.setdefault("quantizer", self._quantizer)
@@ -189,7 +192,7 @@ class _RoundedOptimizer(Optimizer, ABC):
         for group in (*packed["param_groups"], *base["param_groups"]):
             group["quantizer"] = describe(group["quantizer"])
         generator = None if self.generator is None else self.generator.get_state()
-        return {**packed, "base": base, "generator": generator, "rule": type(self).__name__}
+        return {**packed, "base": base, "generator": generator, "rule": self._rule}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where the state was saved, bit for bit, once the model's state is loaded too.
@@ -218,6 +221,11 @@ class _RoundedOptimizer(Optimizer, ABC):
             self.generator.set_state(state_dict["generator"].cpu())
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
+
+    @property
+    def _rule(self) -> str:
+        """Name of the rule in a state that is saved."""
+        return type(self).__name__
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("defaults", "state", "base_optimizer", "generator", "_quantizer")
@@ -289,8 +297,18 @@ class _RoundedOptimizer(Optimizer, ABC):
                         parameter.grad.layout,
                     )
                 if group["quantizer"] is not None:
+                    self._check_place(parameter)
                     updated.append((parameter, group))
         return updated
+
+    def _check_place(self, parameter: Tensor) -> None:
+        """Refuse a parameter that has another type or device than at the start."""
+        first = self.state[parameter]["first"] if parameter in self.state else parameter
+        if (first.dtype, first.device) != (parameter.dtype, parameter.device):
+            raise RuntimeError(
+                f"Weights were in {first.dtype} on {first.device} when their optimizer was made, "
+                f"now they are in {parameter.dtype} on {parameter.device}: convert the model first."
+            )
 
     def _quantized(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
         """Parameters that have been rounded, in order, with their states."""
@@ -304,6 +322,7 @@ class _RoundedOptimizer(Optimizer, ABC):
         quantizer = group["quantizer"]
         known = self._grids.get(parameter)
         if known is None or known[0] is not quantizer:
+            check_quantizer("quantizer", quantizer, random=self.generator is not None)
             known = quantizer, tensor_grid(quantizer, parameter)
             self._grids[parameter] = known
         return known[1]
@@ -315,8 +334,11 @@ class _RoundedOptimizer(Optimizer, ABC):
         if quantizer is None:
             return
         given = group["params"]
-        for item in [given] if isinstance(given, Tensor) else list(given):
-            parameter = item[1] if isinstance(item, tuple) else item
+        items = [given] if isinstance(given, Tensor) else list(given)
+        parameters = [item[1] if isinstance(item, tuple) else item for item in items]
+        if len(set(parameters)) < len(parameters):
+            raise fail("parameters", "listed once each", len(parameters))
+        for parameter in parameters:
             if parameter.dtype not in TAKEN_TYPES:
                 raise fail("parameters", "of a real floating-point type", parameter.dtype)
             if self.generator is not None and self.generator.device.type != parameter.device.type:
@@ -335,8 +357,8 @@ class _RoundedOptimizer(Optimizer, ABC):
 
     def _check_state(self, state_dict: dict[str, Any]) -> None:
         """Refuse the state of another rule or of other quantizers."""
-        if state_dict.get("rule") != type(self).__name__:
-            raise fail("state_dict", f"one of {type(self).__name__}", state_dict.get("rule"))
+        if state_dict.get("rule") != self._rule:
+            raise fail("state_dict", f"one of {self._rule}", state_dict.get("rule"))
         ours = [describe(group["quantizer"]) for group in self.param_groups]
         theirs = [group["quantizer"] for group in state_dict["param_groups"]]
         if ours != theirs:
@@ -581,6 +603,22 @@ class BinaryConnect(_RoundedOptimizer):
         self._versions: dict[Tensor, int] = {}
         super().__init__(base_optimizer, quantizer, generator)
 
+    @property
+    def _rule(self) -> str:
+        return f"{super()._rule}, {self.forward}"
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group to the wrapped optimizer and quantize its weights.
+
+        Parameters
+        ----------
+        param_group : dict
+            Parameters and options; ``quantizer`` (``None`` for no rounding) and ``clip`` (``None``
+            for no clipping) go before those of the constructor.
+        """
+        param_group.setdefault("clip", self._clip)
+        super().add_param_group(param_group)
+
     def latent(self, parameter: Tensor) -> Tensor:
         """Latent weights of a parameter, in float32 at least."""
         latent: Tensor = self.state[parameter]["latent"]
@@ -608,7 +646,8 @@ class BinaryConnect(_RoundedOptimizer):
         """
         groups = {p: group for group in self.param_groups for p in group["params"]}
         for parameter in list(self.state):
-            self._start(parameter, groups[parameter])
+            if groups[parameter]["quantizer"] is not None:
+                self._start(parameter, groups[parameter])
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update latent weights by gradients at the quantized ones, then round for the model.
@@ -681,11 +720,16 @@ class BinaryConnect(_RoundedOptimizer):
         return values
 
     def _finish(self, parameter: Tensor, group: Group, values: Tensor) -> None:
-        clip = group.get("clip", self._clip)
+        clip = group["clip"]
         if clip is not None:
             values.clamp_(-clip, clip)
         super()._finish(parameter, group, values)
         self._versions[parameter] = parameter._version
+
+    def _check_group(self, group: Group) -> None:
+        super()._check_group(group)
+        if group.get("clip") is not None:
+            check_positive("clip", group["clip"])
 
     @contextmanager
     def _holding(self, values: list[Tensor]) -> Iterator[None]:

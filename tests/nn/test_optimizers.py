@@ -287,11 +287,26 @@ def test_groups_have_quantizers_of_their_own():
     assert [w.tolist() for w in (first, second)] == [[-1.0, 1.0], [-0.5, 0.5]]
     assert torch.equal(third, torch.tensor([0.3, 0.8]) - torch.tensor([1.0, 0.25]))
     fourth = parameter([0.7])
-    optimizer.add_param_group({"params": [fourth], "lr": 0.5})
+    optimizer.add_param_group({"params": iter([fourth]), "lr": 0.5})
     assert fourth.item() == 1.0
     step_with(optimizer, fourth, 4.0)
     assert fourth.item() == -1.0
     assert [counts.num_weights for counts in optimizer.counts()] == [2, 2, 1]
+
+
+def test_a_quantizer_may_change_between_updates():
+    weights = parameter([0.3, 0.8])
+    optimizer = BinaryConnect(sgd(weights), infinite_grid(1.0), clip=0.7)
+    optimizer.param_groups[0]["quantizer"] = infinite_grid(0.25)
+    step_with(optimizer, weights, 0.0)
+    assert weights.tolist() == [0.25, 0.75]
+    assert optimizer.latent(weights).tolist() == torch.tensor([0.3, 0.7]).tolist()
+    optimizer.param_groups[0].update(quantizer=None, clip=None)
+    step_with(optimizer, weights, 1.0)
+    assert weights.tolist() == [-0.75, -0.25]
+    optimizer.param_groups[0]["quantizer"] = "binary"
+    with pytest.raises(ValueError, match="`quantizer` must be UniformQuantizer or"):
+        step_with(optimizer, weights, 1.0)
 
 
 class SharedAndFrozen(nn.Module):
@@ -537,9 +552,32 @@ def test_generators_and_options_that_do_not_fit_are_refused():
         BinaryConnect(sgd(weights), GRID, forward="random")
     with pytest.raises(ValueError, match=r"`clip` must be finite and above zero, got 0\.0"):
         BinaryConnect(sgd(weights), GRID, clip=0.0)
+    base = torch.optim.SGD([{"params": [weights], "clip": -1}], lr=1.0)
+    with pytest.raises(ValueError, match="`clip` must be finite and above zero, got -1"):
+        BinaryConnect(base, GRID)
+    assert base.param_groups[0]["params"] == [weights]
+    assert weights.item() == torch.tensor(0.3)
     meta = nn.Parameter(torch.zeros(1, device="meta"))
     with pytest.raises(ValueError, match="`generator` must be on the device of the parameters, m"):
         StochasticRounding(sgd(meta), GRID, generator=seeded(0))
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+def test_weights_listed_twice_are_refused():
+    weights = parameter([0.3])
+    base = torch.optim.SGD([weights, weights], lr=1.0)
+    with pytest.raises(ValueError, match="`parameters` must be listed once each, got 2"):
+        BinaryConnect(base, GRID)
+
+
+def test_a_model_that_is_converted_or_moved_afterwards_is_refused():
+    model = small_model()
+    optimizer = BinaryConnect(torch.optim.SGD(model.parameters(), lr=0.1), GRID)
+    model.to(torch.bfloat16)
+    with pytest.raises(
+        RuntimeError, match=r"in torch\.float32 on cpu when .*, now they are in torch\.bfloat16 on"
+    ):
+        train(model, optimizer, 1)
 
 
 def test_sparse_gradients_are_refused_and_nothing_is_changed():
@@ -558,8 +596,15 @@ def test_sparse_gradients_are_refused_and_nothing_is_changed():
 def test_the_state_of_another_rule_or_grid_is_refused():
     weights = parameter([1.0])
     state = DeterministicRounding(sgd(weights), GRID).state_dict()
-    with pytest.raises(ValueError, match="`state_dict` must be one of BinaryConnect, got 'Determ"):
+    with pytest.raises(ValueError, match="must be one of BinaryConnect, nearest, got 'Determ"):
         BinaryConnect(sgd(weights), GRID).load_state_dict(state)
+    state_of_latent = BinaryConnect(sgd(weights), GRID).state_dict()
+    with pytest.raises(ValueError, match="of BinaryConnect, stochastic, got 'BinaryConnect, near"):
+        RULES["bc-stochastic"](sgd(weights)).load_state_dict(state_of_latent)
+    with pytest.raises(
+        ValueError, match="`state_dict` must be one of DeterministicRounding, got N"
+    ):
+        DeterministicRounding(sgd(weights), GRID).load_state_dict(sgd(weights).state_dict())
     with pytest.raises(ValueError, match="`state_dict` must be one with the quantizers"):
         DeterministicRounding(sgd(weights), sign()).load_state_dict(state)
 
