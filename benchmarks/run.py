@@ -12,7 +12,13 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-BENCHMARKS = ("bench_rounding", "bench_meanfield", "bench_training", "bench_optimizers")
+BENCHMARKS = (
+    "bench_rounding",
+    "bench_meanfield",
+    "bench_chain",
+    "bench_training",
+    "bench_optimizers",
+)
 
 
 class Ratio(NamedTuple):
