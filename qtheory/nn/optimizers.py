@@ -404,7 +404,10 @@ class StochasticRounding(_RoundedOptimizer):
     one step :math:`\Delta`, a weight moves by a step with probability :math:`|u|/\Delta`.
 
     At construction, weights that require gradients go to their nearest levels. A weight without a
-    gradient is neither updated nor rounded again, nor counted.
+    gradient is neither updated nor rounded again, nor counted. `UpdateCounts` says how often
+    weights changed, and how often they turned back.
+
+    A step needs memory for a copy of the weights in float32 at least, until it ends.
 
     Accuracy: levels are those that the type of the parameter holds, and probabilities are exact to
     2**-53 for the updated weight, which float32 holds to 24 bits: an update below 6e-8 of a weight
@@ -416,7 +419,7 @@ class StochasticRounding(_RoundedOptimizer):
 
     References
     ----------
-    Cf. Li et al., Training quantized nets: a deeper understanding, 2017 (arXiv 1706.02379).
+    Cf. [Li2017]_.
 
     Examples
     --------
@@ -561,7 +564,7 @@ class BinaryConnect(_RoundedOptimizer):
 
     References
     ----------
-    Cf. Courbariaux, Bengio, David, BinaryConnect, 2015 (arXiv 1511.00363).
+    Cf. [Courbariaux2015]_, [Li2017]_.
 
     Examples
     --------

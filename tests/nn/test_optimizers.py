@@ -1,6 +1,7 @@
 """Optimizers that round: one rounding an update, by the exact law, resumed bit for bit."""
 
 import copy
+import dataclasses
 import io
 import math
 import pickle
@@ -133,6 +134,13 @@ def to_exact_numpy(tensor):
     return tensor.detach().to(torch.float64).numpy()
 
 
+def to_nearest(quantizer):
+    """Return a quantizer with the same levels that leaves each where it is, rounding errors too."""
+    is_uniform = isinstance(quantizer, UniformQuantizer)
+    changes = {"round_mode": RoundMode.TIES_TO_EVEN} if is_uniform else {}
+    return dataclasses.replace(quantizer, **changes)
+
+
 def small_model(dtype=torch.float32):
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)).to(dtype)
@@ -215,20 +223,11 @@ def test_stochastic_rounding_goes_to_a_neighbor_and_never_leaves_a_level(quantiz
     # A neighbor rounds to itself, and none of the levels lies between it and the number.
     for output in outputs:
         again = parameter(output)
-        DeterministicRounding(sgd(again), nearest_of(quantizer))
+        DeterministicRounding(sgd(again), to_nearest(quantizer))
         assert torch.equal(again, output)
         is_up = output > start
         assert not (is_up & (levels > start) & (levels < output)).any()
         assert not (~is_up & (levels < start) & (levels > output)).any()
-
-
-def nearest_of(quantizer):
-    """Return the same levels; of directed rounding a level stays one up to rounding errors."""
-    is_directed = isinstance(quantizer, UniformQuantizer) and not quantizer.round_mode.is_nearest
-    return GRIDS_OF_DIRECTED if is_directed else quantizer
-
-
-GRIDS_OF_DIRECTED = uniform_midtread(8, step_size=0.1)
 
 
 # --- Unit: deterministic rounding -------------------------------------------------------------
