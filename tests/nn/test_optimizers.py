@@ -449,9 +449,11 @@ def test_counters_tell_changes_from_reversals(rule, num_changes):
 def test_counters_count_over_blocks_as_over_one():
     start = torch.randn(3, 2**15, generator=seeded(8))
     totals = []
-    for shape in [(3 * 2**15,), (2**15, 3)]:
-        weights = parameter(start.reshape(-1).reshape(shape))
-        gradients = torch.randn(3, 3 * 2**15, generator=seeded(9)).reshape(3, *shape)
+    # The transposed weights are not contiguous in memory and are rounded in one piece.
+    for is_turned in (False, True):
+        weights = nn.Parameter(start.clone().T if is_turned else start.clone())
+        gradients = torch.randn(3, *start.shape, generator=seeded(9))
+        gradients = gradients.transpose(1, 2) if is_turned else gradients
         optimizer = DeterministicRounding(sgd(weights), infinite_grid(1.0))
         for gradient in gradients:
             step_with(optimizer, weights, gradient)
@@ -854,6 +856,29 @@ def test_resumed_training_is_bit_identical(rule, base, dtype):
         assert other_optimizer.counts() == optimizer.counts()
     assert again.param_groups is again.base_optimizer.param_groups
     assert again.param_groups[0]["quantizer"] is GRID
+
+
+NAMES = ["Adadelta", "Adafactor", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "Rprop"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_optimizer_of_torch_is_wrapped_and_resumed(name):
+    def make(values):
+        weights = parameter(values, torch.bfloat16)
+        return weights, BinaryConnect(getattr(torch.optim, name)([weights], lr=0.1), GRID)
+
+    start = torch.linspace(-1, 1, 36).bfloat16().reshape(6, 6)
+    weights, optimizer = make(start)
+    for _ in range(3):
+        step_with(optimizer, weights, weights.detach())
+    again, resumed = make(weights.detach())
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for _ in range(3):
+        step_with(optimizer, weights, weights.detach())
+        step_with(resumed, again, again.detach())
+    assert not torch.equal(optimizer.latent(weights), start.float())
+    assert torch.equal(weights, again)
+    assert torch.equal(optimizer.latent(weights), resumed.latent(again))
 
 
 def test_resumed_without_the_generator_it_is_not():
