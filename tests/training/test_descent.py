@@ -76,10 +76,20 @@ def test_averages_start_where_they_are_asked_to():
 
 
 def test_values_at_latent_and_at_network_weights():
-    result = run(RULES["bc"], num_steps=1, start=[0.1, 0.1], record=Record(value=BOWL.value))
+    settings = {"num_steps": 3, "learning_rate": 0.0, "record": Record(value=BOWL.value)}
+    result = run(RULES["bc"], start=[0.1, 0.1], **settings)
     assert result.mean_latent_value == pytest.approx(float(BOWL.value([0.1, 0.1])))
     assert result.mean_value == pytest.approx(float(BOWL.value([0.0, 0.0])))
     assert run().mean_value is run().weight_record is run().changes is None
+
+
+def test_changes_are_counted_for_each_replica_of_any_shape():
+    rule, record = RULES["r"], Record(count_changes=True)
+    start = np.zeros((2, 3, 2))
+    start[1] = 5.0
+    result = run(rule, start=start, num_steps=2, learning_rate=0.1, record=record)
+    assert result.changes.shape == (2, 3)
+    assert result.changes.tolist() == [[0, 0, 0], [4, 4, 4]]
 
 
 def test_single_precision_stays_single():

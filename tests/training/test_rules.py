@@ -105,6 +105,7 @@ def test_start_is_copied_and_put_on_the_grid():
             "`grid` must be deterministic in its round mode",
         ),
         (lambda: StochasticRounding(GRID).start([0.1]), "`start` must be on the grid"),
+        (lambda: StochasticRounding(GRID).start([1e-6]), "`start` must be on the grid"),
         (lambda: DeterministicRounding(SIGNS).start([3.0]), "`start` must be on the grid"),
         (lambda: GradientDescent().start([np.nan]), "`start` must be finite"),
         (
