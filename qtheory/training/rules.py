@@ -135,6 +135,9 @@ class StochasticRounding(UpdateRule):
 
     :math:`Q_s(x) = \Delta \lfloor x/\Delta + u \rfloor` with u uniform on [0, 1).
 
+    Accuracy: float32 weights are moved and rounded in float64, so that steps of any size move
+    them with the right probability.
+
     Examples
     --------
     A step of a quarter of the grid moves one weight in four:
@@ -163,8 +166,12 @@ class StochasticRounding(UpdateRule):
         rng: np.random.Generator | None = None,
     ) -> FloatArray:
         """Return the weights after one step, on the grid."""
-        moved = _moved(latent, gradient, learning_rate)
-        return _round_stochastically(moved, self.grid, check_generator("rng", rng))
+        generator = check_generator("rng", rng)
+        # From whole codes, so that a step of zero never moves a weight, whatever its type.
+        codes = np.rint(_codes(latent, self.grid))
+        codes -= gradient * (learning_rate / self.grid.step_size)
+        codes += generator.random(codes.shape)
+        return _floored(codes, self.grid).astype(latent.dtype, copy=False)
 
     def start(self, latent: ArrayLike) -> FloatArray:
         """Return a checked copy of the weights that training starts from, which lie on the grid."""
@@ -207,7 +214,7 @@ class BinaryConnect(UpdateRule):
 
     def weights(self, latent: ArrayLike, *, rng: np.random.Generator | None = None) -> FloatArray:
         """Return the rounded weights; ``rng`` is needed for stochastic rounding."""
-        array = np.array(as_float_array("latent", latent))
+        array = as_float_array("latent", latent)
         if self.forward == "stochastic":
             return _round_stochastically(array, self.grid, check_generator("rng", rng))
         return _round_half_up(array, self.grid)
@@ -238,31 +245,37 @@ def _moved(latent: FloatArray, gradient: FloatArray, learning_rate: float) -> Fl
 def _round_stochastically(
     values: FloatArray, grid: UniformQuantizer, rng: np.random.Generator
 ) -> FloatArray:
-    """Round an array in place, up with the probability of the fractional part."""
-    uniforms = rng.random(values.shape, dtype=values.dtype.type)
-    return _floor_to_levels(values, uniforms, grid)
+    """Round up with the probability of the fractional part, in float64 whatever the type."""
+    codes = _codes(values, grid)
+    codes += rng.random(codes.shape)
+    return _floored(codes, grid).astype(values.dtype, copy=False)
 
 
 def _round_half_up(values: FloatArray, grid: UniformQuantizer) -> FloatArray:
-    """Round an array in place to the nearest level, halves up."""
-    return _floor_to_levels(values, 0.5, grid)
+    """Round to the nearest level, halves up."""
+    codes = _codes(values, grid)
+    codes += 0.5
+    return _floored(codes, grid).astype(values.dtype, copy=False)
 
 
-def _floor_to_levels(
-    values: FloatArray, shift: FloatArray | float, grid: UniformQuantizer
-) -> FloatArray:
-    """Replace values by levels in place: the floor of the code plus a shift."""
-    if grid.offset:
-        values -= grid.offset
-    values *= 1 / grid.step_size
-    values += shift
-    np.floor(values, out=values)
+def _codes(values: FloatArray, grid: UniformQuantizer) -> NDArray[np.float64]:
+    """Return a new array of values in steps of the grid from its offset."""
+    if not grid.offset:
+        return np.asarray(np.divide(values, grid.step_size, dtype=np.float64))
+    codes = np.subtract(values, grid.offset, dtype=np.float64)
+    codes /= grid.step_size
+    return np.asarray(codes)
+
+
+def _floored(codes: NDArray[np.float64], grid: UniformQuantizer) -> NDArray[np.float64]:
+    """Replace codes by the levels at or below them, in place."""
+    np.floor(codes, out=codes)
     if grid.code_min is not None:
-        np.clip(values, grid.code_min, grid.code_max, out=values)
-    values *= grid.step_size
+        np.clip(codes, grid.code_min, grid.code_max, out=codes)
+    codes *= grid.step_size
     if grid.offset:
-        values += grid.offset
-    return values
+        codes += grid.offset
+    return codes
 
 
 def _check_grid(grid: object) -> None:
@@ -276,7 +289,7 @@ def _refuse_stochastic(grid: UniformQuantizer) -> None:
 
 def _on_grid(start: FloatArray, grid: UniformQuantizer) -> FloatArray:
     """Return the levels that the start lies on, refusing weights between them."""
-    levels = _round_half_up(start.copy(), grid)
+    levels = _round_half_up(start, grid)
     distance = np.abs(levels - start).max(initial=0.0)
     if distance > ON_GRID * grid.step_size:
         raise fail("start", "on the grid (round it first)", f"a distance of {distance:.3g}")

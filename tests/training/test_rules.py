@@ -157,6 +157,22 @@ def test_stochastic_rounding_is_unbiased(dtype):
     assert_mc_close(0.28, Estimate.from_samples(draws != 0.5))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_step_of_zero_moves_no_weight_on_a_decimal_grid(dtype):
+    grid = infinite_grid(0.1)
+    start = StochasticRounding(grid).start((0.1 * np.arange(-500_000, 500_000)).astype(dtype))
+    moved = StochasticRounding(grid).update(start, np.zeros(10**6), 1.0, rng=generator(3))
+    assert_array_equal(moved, start)
+
+
+def test_steps_below_the_spacing_of_single_precision_move_with_their_probability():
+    # Near 2^23 float32 knows whole numbers only; a quarter of a step still moves one in four.
+    start = np.full(200_000, 2.0**23, np.float32)
+    rule = StochasticRounding(infinite_grid(1.0))
+    moved = rule.update(start, np.full(200_000, -0.25), 1.0, rng=generator(4))
+    assert_mc_close(0.25, Estimate.from_samples(moved != start))
+
+
 def test_rounding_to_nearest_is_not():
     draws = DeterministicRounding(GRID).update(np.full(10, 0.5), np.full(10, 0.7), 0.1)
     assert_array_equal(draws, 0.5)
