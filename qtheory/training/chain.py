@@ -19,14 +19,17 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 Gradient = Callable[[FloatArray], ArrayLike] | ArrayLike
 
-# Above this many states kernels are sparse, and moves less likely than the cutoff are left out.
+# Above this many states kernels are sparse, without moves rarer than this, relative to the most
+# that moves at all.
 MAX_DENSE_STATES = 2048
-CUTOFF = 1e-20
+CUTOFF = 1e-30
 # Largest number of moves, 16 bytes each.
 MAX_MOVES = 30_000_000
 # How far a row of a given kernel may be from one, and an axis from uniform.
 ROW_TOLERANCE = 1e-9
 AXIS_TOLERANCE = 1e-9
+# Grid steps that noise makes on average, beyond which differences lose half of the digits.
+MAX_NOISE_STEPS = 1e6
 # What rounding does to learning rate times gradient.
 STEP_SLACK = 1e-12
 
@@ -123,8 +126,8 @@ def sr_chain(
     single_steps : bool
         Refuse a learning rate at which some move is longer than one grid step.
     sparse : bool or None
-        Whether to keep a sparse kernel; by default above 2048 states. Moves less likely than
-        1e-20 are then left out.
+        Whether to keep a sparse kernel; by default above 2048 states. Moves that are less likely
+        than 1e-30 of all moves of the state that moves most are then left out.
 
     Returns
     -------
@@ -135,8 +138,9 @@ def sr_chain(
     ------
     ValueError
         If an axis is not uniform, the gradient has the wrong shape or is not finite, the mean step
-        at some state is longer than the whole axis, the kernel has too many entries, or
-        ``single_steps`` is asked for and :math:`\alpha (|m| + \sup|\xi|)` exceeds the grid step.
+        at some state is longer than the whole axis, noise makes more than a million grid steps,
+        the kernel has too many entries, or ``single_steps`` is asked for and
+        :math:`\alpha (|m| + \sup|\xi|)` exceeds the grid step.
 
     See Also
     --------
@@ -156,6 +160,7 @@ def sr_chain(
 
     Accuracy: moves to 4e-13 :math:`(1 + (\alpha\,\mathrm{std}/\Delta)^2)` of their own size for
     Gaussian noise, in both tails; to 2e-11 for Student's. The diagonal is one minus the rest.
+    Noise of many grid steps costs digits in proportion, and more than a million are refused.
 
     Examples
     --------
@@ -172,16 +177,21 @@ def sr_chain(
     widths = [float(axis[-1] - axis[0]) for axis in grid]
     steps = [width / (len(axis) - 1) for axis, width in zip(grid, widths, strict=True)]
     for mean, width, step in zip(means, widths, steps, strict=True):
-        _check_rate(rate, float(np.abs(mean).max()), width, step, noise if single_steps else None)
+        _check_rate(rate, float(np.abs(mean).max()), width, step, noise)
+        _check_single(rate, float(np.abs(mean).max()) + noise.bound, step, single_steps)
     shape = tuple(len(axis) for axis in grid)
     is_sparse = math.prod(shape) > MAX_DENSE_STATES if sparse is None else sparse
-    cutoff = CUTOFF if is_sparse else 0.0
+    pace = max(
+        rate / step * float(noise.mean_abs(mean).max())
+        for mean, step in zip(means, steps, strict=True)
+    )
+    cutoff = CUTOFF * min(pace, 1.0) if is_sparse else 0.0
     indices = np.unravel_index(np.arange(math.prod(shape)), shape)
     laws = [
         AxisMoves(mean, step / rate, noise).moves(index, size, cutoff)
         for mean, step, index, size in zip(means, steps, indices, shape, strict=True)
     ]
-    return RoundingChain(points, _product_kernel(laws, shape, is_sparse), rate)
+    return RoundingChain(points, _product_kernel(laws, shape, cutoff, is_sparse), rate)
 
 
 def limit_chain(
@@ -339,21 +349,26 @@ def _checked_axis(axis: Any) -> FloatArray:
 
 
 def _check_rate(
-    rate: float, largest: float, width: float, step: float, noise: GradientNoise | None
+    rate: float, largest: float, width: float, step: float, noise: GradientNoise
 ) -> None:
-    """Refuse steps that are too large for the grid, or for the theorem that is to be shown."""
+    """Refuse steps that are too large for the grid."""
     if not math.isfinite(step / rate):
         raise fail("learning_rate", "large enough to be told from zero", rate)
     if rate * largest > width * (1 + STEP_SLACK):
         condition = f"small enough for mean steps within the axis, of width {width}"
         raise fail("learning_rate", condition, f"{rate}, with a step of {rate * largest}")
-    if noise is not None and rate * (largest + noise.bound) > step * (1 + STEP_SLACK):
-        limit = step / (largest + noise.bound)
-        raise fail("learning_rate", f"at most {limit} for moves of one grid step", rate)
+    if not rate * noise.mean_abs() <= MAX_NOISE_STEPS * step:
+        raise fail("learning_rate", "small enough for noise of at most 1e6 grid steps", rate)
+
+
+def _check_single(rate: float, largest: float, step: float, is_asked: bool) -> None:
+    """Refuse moves of more than one grid step, if asked to."""
+    if is_asked and rate * largest > step * (1 + STEP_SLACK):
+        raise fail("learning_rate", f"at most {step / largest} for moves of one grid step", rate)
 
 
 def _product_kernel(
-    laws: Sequence[Any], shape: tuple[int, ...], is_sparse: bool
+    laws: Sequence[Any], shape: tuple[int, ...], cutoff: float, is_sparse: bool
 ) -> FloatArray | Any:
     """Multiply the laws of the moves along each axis."""
     strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
@@ -363,7 +378,7 @@ def _product_kernel(
         offset = sum(j * stride for (j, _), stride in zip(moves, strides, strict=True))
         probability = math.prod((p for _, p in moves), start=np.ones(1))
         if is_sparse:
-            probability = np.where(probability > CUTOFF, probability, 0.0)
+            probability = np.where(probability > cutoff, probability, 0.0)
             total += int(np.count_nonzero(probability))
             if total > MAX_MOVES:
                 condition = f"small enough for a kernel of at most {MAX_MOVES} moves"
@@ -382,6 +397,8 @@ def _assemble(entries: list[tuple[int, FloatArray]], count: int, is_sparse: bool
     values = [values[row] for row, (_, values) in zip(rows, entries, strict=True)]
     where = [np.concatenate([np.zeros(0, dtype=np.intp), *part]) for part in (rows, columns)]
     data = np.concatenate([np.zeros(0), *values])
+    # Rows may exceed one by the rounding of many entries.
+    data /= np.maximum(np.bincount(where[0], weights=data, minlength=count), 1.0)[where[0]]
     if is_sparse:
         moves = sparse.csr_array((data, (where[0], where[1])), shape=(count, count))
     else:

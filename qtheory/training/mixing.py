@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 # Above this many states the powers of a kernel take too long and too much memory.
 MAX_MIXING_STATES = 1024
 # Eigenvalues of all kinds are found up to this many states, only those that matter above.
-MAX_EIGEN_STATES = 1500
+MAX_EIGEN_STATES = 1000
 # Shift of the inverse iteration, relative to the largest exit rate, and its first tolerance.
 SHIFT = 1e-6
 COARSE = 1e-2
@@ -55,7 +55,7 @@ def spectral_gap(chain: RoundingChain) -> float:
     Accuracy: 1e-14 of the largest rate of leaving a state, absolute, for chains that move along
     one axis by single steps; for others this over the angle between left and right eigenvectors.
 
-    Limits: above 1500 states the eigenvalues next to 1 and next to -1 are looked for, which is
+    Limits: above 1000 states the eigenvalues next to 1 and next to -1 are looked for, which is
     all of them that matter if moves go to neighboring grid points.
 
     Examples
@@ -145,7 +145,7 @@ def _departures(moves: Any) -> NDArray[np.complex128]:
 
         up, down = ladder
         # The product with the transposed of this bidiagonal matrix has all eigenvalues but zero.
-        diagonal, beside = up + down, -np.sqrt(down[:-1] * up[1:])
+        diagonal, beside = up + down, -np.sqrt(down[:-1]) * np.sqrt(up[1:])
         ends = [
             linalg.eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(k, k))
             for k in {0, count - 2}

@@ -258,6 +258,10 @@ def test_an_irreducible_chain_is_one_class():
         ({"learning_rate": 1e-320}, "`learning_rate` must be large enough to be told from zero"),
         ({"learning_rate": 2.5}, "`learning_rate` must be small enough for mean steps within"),
         (
+            {"noise": GaussianNoise(2e7)},
+            "`learning_rate` must be small enough for noise of at most 1e6 grid steps, got 0.1",
+        ),
+        (
             {"learning_rate": 0.6, "single_steps": True},
             "`learning_rate` must be at most 0.5 for moves of one grid step, got 0.6",
         ),
