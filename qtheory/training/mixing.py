@@ -21,6 +21,8 @@ MAX_EIGEN_STATES = 1000
 # Shift of the inverse iteration, relative to the largest exit rate, and its first tolerance.
 SHIFT = 1e-6
 COARSE = 1e-2
+# Gap from which on the largest eigenvalues are found without an inverse.
+FAST = 1e-4
 # Number of squarings after which a chain counts as one that does not mix.
 MAX_SQUARINGS = 60
 # The limit chain is looked at in time steps of alpha_0 over this.
@@ -55,8 +57,8 @@ def spectral_gap(chain: RoundingChain) -> float:
     Accuracy: 1e-14 of the largest rate of leaving a state, absolute, for chains that move along
     one axis by single steps; for others this over the angle between left and right eigenvectors.
 
-    Limits: above 1000 states the eigenvalues next to 1 and next to -1 are looked for, which is
-    all of them that matter if moves go to neighboring grid points.
+    Limits: above 1000 states, for gaps below 1e-4, only the eigenvalues next to 1 and next to -1
+    are looked for.
 
     Examples
     --------
@@ -175,15 +177,32 @@ def _outer_departures(moves: Any) -> NDArray[np.complex128]:
     exits = _row_sums(moves)
     shifted = sparse.csc_array(moves - sparse.diags_array(exits))
     largest = float(exits.max())
+    # Eigenvalues lie in discs around -exits of that radius.
+    is_lazy = largest <= 0.5
+    if not is_lazy and (outer := _largest(shifted + sparse.eye_array(moves.shape[0]))) is not None:
+        return outer
     near = _nearest(shifted, SHIFT * largest, 6, 0.0)
     near = np.delete(near, np.abs(near).argmin())
-    # Eigenvalues lie in discs around -exits of that radius.
-    if largest <= 0.5:
+    if is_lazy:
         return near
     far = _nearest(shifted, -2.0, 1, COARSE)
     if np.abs(1 + far).max() > np.abs(1 + near).max() - 2 * COARSE:
         far = _nearest(shifted, -2.0, 1, 0.0)
     return np.concatenate([near, far])
+
+
+def _largest(kernel: Any) -> NDArray[np.complex128] | None:
+    """Return the largest eigenvalues less one, or None if they are too close to it for this."""
+    from scipy.sparse import linalg
+
+    start = np.ones(kernel.shape[0])
+    options = {"k": 3, "which": "LM", "ncv": 60, "maxiter": 50, "v0": start}
+    try:
+        found = linalg.eigs(kernel.tocsr(), return_eigenvectors=False, **options)
+    except linalg.ArpackNoConvergence:
+        return None
+    others = np.delete(found, np.abs(found - 1).argmin())
+    return np.asarray(others - 1) if np.abs(others).max() < 1 - FAST else None
 
 
 def _nearest(matrix: Any, place: float, count: int, tolerance: float) -> NDArray[np.complex128]:
