@@ -22,7 +22,7 @@ MAX_EIGEN_STATES = 1000
 SHIFT = 1e-6
 COARSE = 1e-2
 # Gap from which on the largest eigenvalues are found without an inverse.
-FAST = 1e-4
+FAST = 1e-7
 # Number of squarings after which a chain counts as one that does not mix.
 MAX_SQUARINGS = 60
 # The limit chain is looked at in time steps of alpha_0 over this.
@@ -57,7 +57,7 @@ def spectral_gap(chain: RoundingChain) -> float:
     Accuracy: 1e-14 of the largest rate of leaving a state, absolute, for chains that move along
     one axis by single steps; for others this over the angle between left and right eigenvectors.
 
-    Limits: above 1000 states, for gaps below 1e-4, only the eigenvalues next to 1 and next to -1
+    Limits: above 1000 states, for gaps below 1e-7, only the eigenvalues next to 1 and next to -1
     are looked for.
 
     Examples

@@ -101,6 +101,10 @@ def total_variation(first: ArrayLike, second: ArrayLike) -> Any:
     p, q = _checked_law("first", first), _checked_law("second", second)
     if p.shape[-1] != q.shape[-1]:
         raise fail("second", f"of {p.shape[-1]} states, as `first`", q.shape)
+    try:
+        np.broadcast_shapes(p.shape, q.shape)
+    except ValueError:
+        raise fail("second", f"of a shape that fits that of `first`, {p.shape}", q.shape) from None
     distance = np.minimum(0.5 * np.abs(p - q).sum(axis=-1), 1.0)
     return float(distance) if distance.ndim == 0 else distance
 

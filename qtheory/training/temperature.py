@@ -132,8 +132,8 @@ def crossover_learning_rate(grid_step: float, mean_abs: float, mean_square: floa
     step = check_positive("grid_step", grid_step)
     first = check_positive("mean_abs", mean_abs)
     second = check_positive("mean_square", mean_square)
-    if second < first**2 * (1 - 1e-12):
-        raise fail("mean_square", f"at least the square of `mean_abs`, {first**2}", second)
+    if second < first * first * (1 - 1e-12):
+        raise fail("mean_square", f"at least the square of `mean_abs`, {first * first}", second)
     return step * first / second
 
 
@@ -177,7 +177,8 @@ def gibbs_law(potential: ArrayLike, temperature: float) -> FloatArray:
     lowest = float(values.min())
     if lowest == np.inf:
         raise fail("potential", "finite at one state at least", potential)
-    weights = np.exp(-(values - lowest) / heat)
+    with np.errstate(over="ignore"):  # what is infinitely high has the weight zero
+        weights = np.exp(-(values - lowest) / heat)
     return np.asarray(weights / weights.sum())
 
 
@@ -202,7 +203,8 @@ def trapezoid_potential(
     Raises
     ------
     ValueError
-        If points are not increasing, or the gradient has another shape or is not finite.
+        If points are not increasing, the gradient has another shape or is not finite, or the
+        potential is not.
 
     Notes
     -----
@@ -226,6 +228,9 @@ def trapezoid_potential(
         raise fail("gradient", f"of the shape of `points`, {places.shape}", slopes.shape)
     if not np.isfinite(slopes).all():
         raise fail("gradient", "finite at every point", slopes[~np.isfinite(slopes)][0])
-    rises = 0.5 * gaps * (slopes[1:] + slopes[:-1])
-    potential = np.concatenate([[0.0], np.cumsum(rises)])
+    with np.errstate(over="ignore", invalid="ignore"):
+        rises = 0.5 * gaps * (slopes[1:] + slopes[:-1])
+        potential = np.concatenate([[0.0], np.cumsum(rises)])
+    if not np.isfinite(potential).all():
+        raise fail("gradient", "small enough for a finite potential", float(np.abs(slopes).max()))
     return np.asarray(potential - potential.min())

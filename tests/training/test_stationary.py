@@ -186,6 +186,11 @@ def test_rare_moves_are_not_lost():
     ("first", "second", "message"),
     [
         ([0.5, 0.5], [1.0], "`second` must be of 2 states, as `first`"),
+        (
+            np.full((2, 2), 0.5),
+            np.full((3, 2), 0.5),
+            r"`second` must be of a shape that fits that of `first`, \(2, 2\), got \(3, 2\)",
+        ),
         ([0.5, 0.6], [0.5, 0.5], "`first` must be of probabilities with sum one"),
         ([0.5, 0.5], [1.5, -0.5], "`second` must be an array of probabilities, none below zero"),
         ([math.nan, 1.0], [0.5, 0.5], "`first` must be an array of probabilities"),

@@ -44,6 +44,7 @@ def test_temperatures_by_hand():
 def test_gibbs_law_by_hand():
     law = gibbs_law([0.0, math.log(2.0), math.inf], 1.0)
     assert_allclose(law, [2 / 3, 1 / 3, 0.0], rtol=1e-15)
+    assert_allclose(gibbs_law([1e308, -1e308], 1e-3), [0.0, 1.0], rtol=0)
     assert_allclose(gibbs_law([[1e6, 1e6 + 1], [1e6, 2e6]], 1e3).sum(), 1.0, rtol=1e-15)
 
 
@@ -82,6 +83,10 @@ def test_trapezoid_potential_by_hand():
         (
             lambda: trapezoid_potential([1.0, math.inf], [1.0, 2.0]),
             "`gradient` must be finite at every point",
+        ),
+        (
+            lambda: trapezoid_potential([1e308, 1e308], [0.0, 1e9]),
+            "`gradient` must be small enough for a finite potential",
         ),
     ],
 )
