@@ -22,10 +22,12 @@ from qtheory._checks import as_float_array, check_choice, check_integer, check_n
 
 __all__ = [
     "ArraySummary",
+    "BinaryNetworks",
     "DigitsNetwork",
     "ForwardPass",
     "TrainedNetworks",
     "array_from_upload",
+    "binary_networks",
     "digits_network",
     "digits_split",
     "load_array",
@@ -259,9 +261,7 @@ class TrainedNetworks:
         ValueError
             If no setting has this name.
         """
-        if name not in self.points[0]:
-            raise fail("name", "one of " + ", ".join(sorted(self.points[0])), name)
-        return np.array([point[name] for point in self.points])
+        return np.array(_setting(self.points, name))
 
     def select(self, **settings: object) -> "TrainedNetworks":
         """Return the points that have given settings.
@@ -281,13 +281,9 @@ class TrainedNetworks:
         ValueError
             If there are none, or no setting has such a name.
         """
-        chosen = np.ones(len(self.points), dtype=bool)
-        for name, value in settings.items():
-            chosen &= self.column(name) == value
-        if not chosen.any():
-            raise fail("settings", "those of at least one point", settings)
+        chosen = _chosen(self.points, settings)
         return TrainedNetworks(
-            tuple(point for point, keep in zip(self.points, chosen, strict=True) if keep),
+            tuple(self.points[place] for place in chosen),
             self.checkpoints,
             self.train_accuracy[chosen],
             self.test_accuracy[chosen],
@@ -326,6 +322,125 @@ class TrainedNetworks:
         table = np.full((len(rows), len(columns), *entries.shape[1:]), np.nan)
         table[i, j] = entries
         return table
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryNetworks:
+    """How binary networks of one experiment have learned, stored with the library.
+
+    Made by `binary_networks`. The arrays are read-only. Seeds are paired: a seed stands for the
+    same signs at the start and the same batches in every point of a network.
+
+    Parameters
+    ----------
+    points : tuple of mapping
+        Settings of each point by name, those of `qtheory.nn.binary_training.BinaryRecipe` and of
+        the network.
+    steps : ndarray of int
+        Numbers of steps after which the networks were looked at, shape ``(num_points,
+        num_looks)``.
+    train_loss : ndarray
+        Mean cross entropy of the training images, natural logarithm, shape ``(num_points,
+        num_seeds, num_looks)``.
+    test_accuracy : ndarray
+        Fraction of the test images put in their class, in [0, 1], same shape.
+    changed : ndarray
+        Share of the weights whose sign is not that of the start, in [0, 1], shape ``(num_points,
+        num_seeds, num_looks, num_layers)``.
+    flips : ndarray
+        Sign changes a weight and step, mean since the last look, same shape as ``changed``.
+    visited : ndarray
+        Share of the weights whose sign has changed at least once, shape ``(num_points, num_seeds,
+        num_layers)``.
+    refit_loss : ndarray
+        Training loss of a fresh readout, trained above the binary weights of the end, shape
+        ``(num_points, num_seeds)``; NaN where that was not done.
+    provenance : mapping
+        How, from what and with what they were made.
+    """
+
+    points: tuple[Mapping[str, Any], ...]
+    steps: NDArray[np.int64]
+    train_loss: NDArray[np.float64]
+    test_accuracy: NDArray[np.float64]
+    changed: NDArray[np.float64]
+    flips: NDArray[np.float64]
+    visited: NDArray[np.float64]
+    refit_loss: NDArray[np.float64]
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Set the arrays read-only."""
+        for name in _BINARY_ARRAYS:
+            getattr(self, name).setflags(write=False)
+
+    def column(self, name: str) -> list[Any]:
+        """Return one setting of every point.
+
+        Parameters
+        ----------
+        name : str
+            Name of the setting.
+
+        Returns
+        -------
+        list
+            Its values, one a point.
+
+        Raises
+        ------
+        ValueError
+            If no setting has this name.
+        """
+        return _setting(self.points, name)
+
+    def select(self, **settings: object) -> "BinaryNetworks":
+        """Return the points that have given settings.
+
+        Parameters
+        ----------
+        **settings : object
+            Value of each setting by its name.
+
+        Returns
+        -------
+        BinaryNetworks
+            Those points, in their order.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or no setting has such a name.
+        """
+        chosen = _chosen(self.points, settings)
+        points = tuple(self.points[place] for place in chosen)
+        arrays = {name: getattr(self, name)[chosen] for name in _BINARY_ARRAYS}
+        return BinaryNetworks(points, provenance=self.provenance, **arrays)
+
+
+_BINARY_CURVES = ("steps", "train_loss", "test_accuracy", "changed", "flips", "visited")
+_BINARY_ARRAYS = (*_BINARY_CURVES, "refit_loss")
+
+
+def _setting(points: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """Return one setting of every point."""
+    if name not in points[0]:
+        raise fail("name", "one of " + ", ".join(sorted(points[0])), name)
+    return [point[name] for point in points]
+
+
+def _chosen(points: Sequence[Mapping[str, Any]], settings: Mapping[str, object]) -> list[int]:
+    """Return the places of the points that have given settings."""
+    for name in settings:
+        _setting(points, name)
+    chosen = [
+        place
+        for place, point in enumerate(points)
+        if all(point[name] == value for name, value in settings.items())
+    ]
+    if not chosen:
+        raise fail("settings", "those of at least one point", dict(settings))
+    return chosen
 
 
 def digits_network() -> DigitsNetwork:
@@ -407,6 +522,49 @@ def trained_networks(experiment: str) -> TrainedNetworks:
     points = tuple(record["parameters"] for record in records)
     checkpoints = tuple(points[0]["checkpoints"])
     return TrainedNetworks(points, checkpoints, train, test, losses, provenance)
+
+
+def binary_networks(experiment: str) -> BinaryNetworks:
+    """Results of networks with binary weights, from a file that is shipped with the library.
+
+    Parameters
+    ----------
+    experiment : str
+        Which one, such as ``"methods"``.
+
+    Returns
+    -------
+    BinaryNetworks
+        Settings and what was seen of each network, in the order in which the points were listed.
+
+    Raises
+    ------
+    ValueError
+        If there is no such experiment.
+
+    Notes
+    -----
+    Provenance: ``qtheory/data/binary_digits.json``, made by ``python -m tools.binary_digits``.
+
+    Examples
+    --------
+    >>> binary_networks("methods").column("method")
+    ['float', 'bc', 'sr', 'r', 'bc', 'sr']
+    """
+    file = resources.files("qtheory") / "data" / "binary_digits.json"
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    provenance = stored.pop("provenance")
+    check_choice("experiment", experiment, sorted(stored))
+    records = stored[experiment]
+    arrays: dict[str, Any] = {
+        name: np.array([record[name] for record in records], dtype=np.float64)
+        for name in _BINARY_CURVES
+    }
+    arrays["steps"] = arrays["steps"].astype(np.int64)
+    unknown = [float("nan")] * arrays["train_loss"].shape[1]
+    arrays["refit_loss"] = np.array([record.get("refit_loss", unknown) for record in records])
+    points = tuple(record["parameters"] for record in records)
+    return BinaryNetworks(points, provenance=provenance, **arrays)
 
 
 def digits_split(

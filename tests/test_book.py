@@ -12,6 +12,7 @@ import qtheory.meanfield
 import qtheory.nn
 import qtheory.quantizers
 import qtheory.sweeps
+import qtheory.training
 from tools import chapters as book
 from tools import inventories
 
@@ -24,11 +25,17 @@ MAX_MEDIAN_LINES = 4
 MAX_LESSON_LINES = 10
 ALLOWED_IMPORTS = ("numpy", "matplotlib.pyplot", "math", "qtheory")
 # Chapters that train a network may import torch; none of Part 1 does.
-TRAINING_CHAPTERS = frozenset({"07-does-it-predict-training"})
+TRAINING_CHAPTERS = frozenset({"07-does-it-predict-training", "11-binary-networks-on-digits"})
 # Public functions of the quantizers that no chapter calls, each with its reason.
 NOT_CALLED = {"read_records": "reads the file of a sweep; a chapter writes no files"}
 # The packages whose functions the chapters introduce.
-PACKAGES = (qtheory.quantizers, qtheory.meanfield, qtheory.nn, qtheory.sweeps)
+PACKAGES = (
+    qtheory.quantizers,
+    qtheory.meanfield,
+    qtheory.training,
+    qtheory.nn,
+    qtheory.sweeps,
+)
 NUMPY_GENERATORS = ("default_rng", "Generator")
 COLOR = re.compile(r"#[0-9a-fA-F]{6}|#[0-9a-fA-F]{3}")
 NAMED_COLORS = {

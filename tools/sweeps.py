@@ -282,9 +282,14 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def write(experiments: dict[str, list[dict[str, Any]]], path: Path = STORED) -> None:
-    """Write the stored results: readable, one point a line."""
-    lines = [f'"provenance": {json.dumps(provenance(), indent=2)}']
+def write(
+    experiments: dict[str, list[dict[str, Any]]],
+    path: Path = STORED,
+    *,
+    about: dict[str, Any] | None = None,
+) -> None:
+    """Write the stored results and how they were made: readable, one point a line."""
+    lines = [f'"provenance": {json.dumps(about or provenance(), indent=2)}']
     for name, records in experiments.items():
         rows = ",\n".join(json.dumps(record) for record in records)
         lines.append(f'"{name}": [\n{rows}\n]')

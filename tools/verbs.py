@@ -56,7 +56,7 @@ def main(verb: str) -> int:
         "bench": lambda: run([PYTHON, "benchmarks/run.py"]),
         "format": format_code,
         "notebooks": lambda: run([PYTHON, "tools/notebooks.py"]),
-        "sweeps": lambda: run([PYTHON, "-m", "tools.sweeps"]),
+        "sweeps": train_networks,
         "clean": clean,
     }[verb]()
 
@@ -123,6 +123,12 @@ def format_code() -> int:
     """Format the code and apply the safe fixes of the linter."""
     ruff = [PYTHON, "-m", "ruff"]
     return run([*ruff, "format", "."]) or run([*ruff, "check", "--fix", "."])
+
+
+def train_networks() -> int:
+    """Train the networks whose results are stored with the library."""
+    train = [PYTHON, "-m"]
+    return run([*train, "tools.sweeps"]) or run([*train, "tools.binary_digits"])
 
 
 def clean() -> int:
