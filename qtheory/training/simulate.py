@@ -4,8 +4,8 @@ Nothing here knows the theory, or the fast update rules: rounding is that of `qt
 """
 
 from collections.abc import Callable
-from typing import Any
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
