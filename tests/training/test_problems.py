@@ -126,6 +126,15 @@ def test_hessian_changes_no_faster_than_its_constant():
         assert change <= problem.hessian_lipschitz * np.linalg.norm(first - second)
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_newton_finds_every_minimizer(scale):
+    rng = np.random.default_rng(7)
+    for features in scale * rng.standard_normal((40, 200, 8)):
+        labels = np.where(rng.random(200) < 0.7, 1.0, -1.0)
+        problem = LogisticRegression(features, labels, 1e-3)
+        assert np.abs(problem.gradient(problem.minimizer)).max() < 1e-13 * max(1, 5 * scale)
+
+
 def test_sample_gradients_are_unbiased_and_bounded():
     problem, rng = logistic(), np.random.default_rng(6)
     point = np.array([0.5, -1.0, 0.2])
@@ -133,8 +142,10 @@ def test_sample_gradients_are_unbiased_and_bounded():
     errors = draws.std(axis=0) / np.sqrt(len(draws))
     assert (np.abs(draws.mean(axis=0) - problem.gradient(point)) < 5 * errors).all()
     assert np.linalg.norm(draws, axis=1).max() <= problem.gradient_norm(np.linalg.norm(point))
-    # A wrong penalty would be seen.
+    # A wrong penalty would be seen, and the bound is that of the longest input and the penalty.
     assert (np.abs(0.1 * point) > 5 * errors).any()
+    longest = np.linalg.norm(problem.features, axis=1).max()
+    assert problem.gradient_norm(2.0) == pytest.approx(longest + 0.2, rel=1e-15, abs=0)
 
 
 def test_toy_landscape_is_continuous_but_for_a_small_step():
