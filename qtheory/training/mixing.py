@@ -57,8 +57,8 @@ def spectral_gap(chain: RoundingChain) -> float:
     Accuracy: 1e-14 of the largest rate of leaving a state, absolute, for chains that move along
     one axis by single steps; for others this over the angle between left and right eigenvectors.
 
-    Limits: above 1000 states, for gaps below 1e-7, only the eigenvalues next to 1 and next to -1
-    are looked for.
+    Limits: above 1000 states, for gaps below 1e-7 and for the limit chain, only the eigenvalues
+    next to 1 and next to -1 are looked for.
 
     Examples
     --------
@@ -74,8 +74,9 @@ def spectral_gap(chain: RoundingChain) -> float:
     if chain.num_states < 2:
         raise fail("chain", "of at least two states", chain.num_states)
     moves = _without_diagonal(chain.kernel)
-    eigenvalues = _departures(moves)
-    if chain.learning_rate is None:
+    is_limit = chain.learning_rate is None
+    eigenvalues = _departures(moves, is_limit)
+    if is_limit:
         return float(-eigenvalues.real.max() / (chain.time_step or 1.0))
     real, imaginary = eigenvalues.real, eigenvalues.imag
     # 1 - |1 + z| without cancellation for small z.
@@ -139,7 +140,7 @@ def mixing_time(chain: RoundingChain, *, tolerance: float) -> float:
     return steps * (chain.time_step or 1.0) / TIME_RESOLUTION
 
 
-def _departures(moves: Any) -> NDArray[np.complex128]:
+def _departures(moves: Any, is_limit: bool) -> NDArray[np.complex128]:
     """Return the eigenvalues of T - I that matter, without the zero."""
     count = moves.shape[0]
     if (ladder := _ladder(moves)) is not None:
@@ -158,7 +159,7 @@ def _departures(moves: Any) -> NDArray[np.complex128]:
         np.fill_diagonal(dense, -dense.sum(axis=1))
         eigenvalues = np.linalg.eigvals(dense)
         return np.delete(eigenvalues, np.abs(eigenvalues).argmin()).astype(np.complex128)
-    return _outer_departures(moves)
+    return _outer_departures(moves, is_limit)
 
 
 def _ladder(moves: Any) -> tuple[FloatArray, FloatArray] | None:
@@ -170,24 +171,24 @@ def _ladder(moves: Any) -> tuple[FloatArray, FloatArray] | None:
     return up, down
 
 
-def _outer_departures(moves: Any) -> NDArray[np.complex128]:
-    """Return the eigenvalues of T - I next to 0 and, if it may matter, next to -2."""
+def _outer_departures(moves: Any, is_limit: bool) -> NDArray[np.complex128]:
+    """Return the eigenvalues of T - I next to 0 and, where they may matter, next to -2."""
     from scipy import sparse
 
     exits = _row_sums(moves)
     shifted = sparse.csc_array(moves - sparse.diags_array(exits))
     largest = float(exits.max())
     # Eigenvalues lie in discs around -exits of that radius.
-    is_lazy = largest <= 0.5
-    if not is_lazy and (outer := _largest(shifted + sparse.eye_array(moves.shape[0]))) is not None:
+    is_near = is_limit or largest <= 0.5
+    if not is_near and (outer := _largest(shifted + sparse.eye_array(moves.shape[0]))) is not None:
         return outer
     near = _nearest(shifted, SHIFT * largest, 6, 0.0)
     near = np.delete(near, np.abs(near).argmin())
-    if is_lazy:
+    if is_near:
         return near
-    far = _nearest(shifted, -2.0, 1, COARSE)
+    far = _nearest(shifted, -2.0 - SHIFT, 1, COARSE)
     if np.abs(1 + far).max() > np.abs(1 + near).max() - 2 * COARSE:
-        far = _nearest(shifted, -2.0, 1, 0.0)
+        far = _nearest(shifted, -2.0 - SHIFT, 1, 0.0)
     return np.concatenate([near, far])
 
 
@@ -195,7 +196,7 @@ def _largest(kernel: Any) -> NDArray[np.complex128] | None:
     """Return the largest eigenvalues less one, or None if they are too close to it for this."""
     from scipy.sparse import linalg
 
-    start = np.ones(kernel.shape[0])
+    start = np.sin(1.0 + np.arange(kernel.shape[0]))
     options = {"k": 3, "which": "LM", "ncv": 60, "maxiter": 50, "v0": start}
     try:
         found = linalg.eigs(kernel.tocsr(), return_eigenvectors=False, **options)
@@ -209,7 +210,7 @@ def _nearest(matrix: Any, place: float, count: int, tolerance: float) -> NDArray
     """Return the eigenvalues nearest to a place."""
     from scipy.sparse import linalg
 
-    start = np.ones(matrix.shape[0])
+    start = np.sin(1.0 + np.arange(matrix.shape[0]))
     options = {"k": count, "tol": tolerance, "v0": start, "return_eigenvectors": False}
     return np.asarray(linalg.eigs(matrix, sigma=place, **options), dtype=np.complex128)
 

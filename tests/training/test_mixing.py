@@ -234,6 +234,25 @@ def test_sparse_gaps_see_eigenvalues_next_to_minus_one(monkeypatch):
     assert spectral_gap(chain) == pytest.approx(dense, rel=1e-8, abs=0)
 
 
+@pytest.mark.parametrize(
+    ("count", "gap"),
+    [
+        pytest.param(2001, 1 - math.cos(math.pi / 2001), id="odd"),
+        pytest.param(2000, 0.0, id="even-and-odd-alternate"),
+    ],
+)
+def test_gap_of_a_walk_around_a_long_cycle(count, gap):
+    places = np.arange(count)
+    rows, columns = np.tile(places, 2), np.concatenate([places + 1, places - 1]) % count
+    kernel = sparse.csr_array((np.full(2 * count, 0.5), (rows, columns)), shape=(count, count))
+    assert spectral_gap(RoundingChain(places, kernel, 1.0)) == pytest.approx(
+        gap, rel=1e-7, abs=1e-13
+    )
+    near = 1 - math.cos(2 * math.pi / count)
+    limit = RoundingChain(places, kernel)
+    assert spectral_gap(limit) == pytest.approx(near, rel=1e-7, abs=0)
+
+
 @pytest.mark.theory_vs_sim
 def test_correlations_decay_by_the_gap():
     # On a parabola w is an eigenvector: its mean shrinks by 1 - gap a step.

@@ -451,3 +451,21 @@ def test_ten_thousand_states_in_a_square():
         for factor in (1.0, 2.0)
     ]
     assert_allclose(stationary_law(chain), np.outer(*parts).ravel(), rtol=1e-11)
+
+
+@pytest.mark.theory_vs_sim
+def test_law_of_two_coordinates_agrees_with_walks():
+    rng = np.random.default_rng(4)
+    w = rng.integers(0, 7, (20_000, 2)).astype(float)
+    for _ in range(250):
+        slopes = coupled(-1.5 + 0.5 * w) + rng.standard_normal(w.shape)
+        target = np.clip(w - 0.3 / 0.5 * slopes, 0, 6)
+        w = np.floor(target) + (rng.random(w.shape) < target - np.floor(target))
+    counts = np.bincount((7 * w[:, 0] + w[:, 1]).astype(int), minlength=49)
+    options = {"learning_rate": 0.3, "noise": GaussianNoise()}
+    law = stationary_law(sr_chain(coupled, (SQUARE, SQUARE), **options))
+    common = law > 1e-3
+    for theory, is_right in ((law, True), (law.reshape(7, 7).T.ravel(), False)):
+        z = (counts - 20_000 * theory) / np.sqrt(20_000 * law * (1 - law))
+        # Mean square of the z of 30 and more states, with a standard deviation below 0.3.
+        assert (np.mean(z[common] ** 2) < 2.5) == is_right
