@@ -9,15 +9,22 @@ import qtheory.meanfield
 import qtheory.nn
 import qtheory.quantizers
 import qtheory.sweeps
+import qtheory.training
 
 PAGES = sorted((Path(__file__).resolve().parent.parent / "book" / "api").glob("*.md"))
 DIRECTIVE = re.compile(r"^\.\. auto(?:function|class):: (\w+)", re.MULTILINE)
 DATA = re.compile(r"^\.\. py:data:: (\w+(?:\n {13}\w+)*)", re.MULTILINE)
 ROW = re.compile(
-    r"^\| \{py:(?:func|class)\}`~qtheory\.(?:quantizers|meanfield|nn|sweeps)\.(\w+)`",
+    r"^\| \{py:(?:func|class)\}`~qtheory\.(?:quantizers|meanfield|training|nn|sweeps)\.(\w+)`",
     re.MULTILINE,
 )
-PACKAGES = (qtheory.quantizers, qtheory.meanfield, qtheory.nn, qtheory.sweeps)
+PACKAGES = (
+    qtheory.quantizers,
+    qtheory.meanfield,
+    qtheory.training,
+    qtheory.nn,
+    qtheory.sweeps,
+)
 
 
 def documented(text):

@@ -265,7 +265,9 @@ def test_relative_tolerances_of_the_tests_are_not_widened():
     assert tolerance_faults(TESTS) == []
 
 
-@pytest.mark.parametrize("module", ["qtheory", "qtheory.quantizers", "qtheory.meanfield"])
+@pytest.mark.parametrize(
+    "module", ["qtheory", "qtheory.quantizers", "qtheory.meanfield", "qtheory.training"]
+)
 def test_importing_the_library_loads_numpy_and_scipy_at_most(module):
     code = f"import sys, {module}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -279,7 +281,8 @@ def test_the_library_works_without_optional_packages():
         "import sys\n"
         "for name in ('torch', 'numba', 'matplotlib', 'ipywidgets', 'sklearn', 'ml_dtypes'):\n"
         "    sys.modules[name] = None\n"
-        "import qtheory.quantizers, qtheory.meanfield, qtheory.numerics, qtheory.check\n"
+        "import qtheory.quantizers, qtheory.meanfield, qtheory.training\n"
+        "import qtheory.numerics, qtheory.check\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
