@@ -35,6 +35,10 @@ FloatArray = NDArray[np.float64]
 FAR = 1.5
 NUM_FRACTIONS = 256
 MAX_SUPPORT = 2**16
+# Roots of the batch to both sides of the middle, beyond which sums of signs are rarer than e^-800.
+REACH = 20
+# Probabilities below this, relative to the largest, are left out.
+SMALLEST_WEIGHT = 1e-290
 # Sums of draws closer than this, relative to the largest, are one value.
 SAME_VALUE = 1e-12
 PROBABILITY_TOLERANCE = 1e-9
@@ -196,7 +200,8 @@ class StudentTNoise(GradientNoise):
     -----
     Book: ch09-noise-laws.
 
-    Accuracy: partial expectations to about :math:`\nu` times 1e-15 of their own size.
+    Accuracy: partial expectations at t scales to about
+    :math:`10^{-15}\,\nu\,(1 + \nu\log(1 + t^2/\nu))` of their own size.
     """
 
     df: float
@@ -376,12 +381,20 @@ class RademacherNoise(GradientNoise):
         return np.asarray(self.scale * (2.0 * rng.integers(0, 2, size) - 1.0))
 
     def _averaged(self, batch_size: int) -> GradientNoise:
-        heads = np.arange(batch_size + 1)
-        logs = special.gammaln(batch_size + 1) - special.gammaln(heads + 1)
-        logs -= special.gammaln(batch_size - heads + 1) + batch_size * math.log(2)
-        kept = logs > -700  # probabilities that are not zero in float64
-        weights = np.exp(logs[kept])
+        middle = (batch_size + 1) // 2
+        reach = min(batch_size - middle, REACH * (1 + math.isqrt(batch_size)))
+        if 2 * reach > 16 * MAX_SUPPORT:
+            condition = f"small enough for a law of at most {16 * MAX_SUPPORT} values"
+            raise fail("batch_size", condition, batch_size)
+        heads = np.arange(middle, middle + reach + 1)
+        # From the middle outward, each probability is the one before times a ratio below one.
+        upper = np.cumprod(np.append(1.0, (batch_size - heads[1:] + 1) / heads[1:]))
+        kept = upper > SMALLEST_WEIGHT
         values = self.scale * (2 * heads[kept] - batch_size) / batch_size
+        apart = values > 0
+        lower = upper[kept][apart][::-1]
+        weights = np.concatenate([lower, upper[kept]])
+        values = np.concatenate([-values[apart][::-1], values])
         return DiscreteNoise(values, weights / weights.sum())
 
 

@@ -94,6 +94,20 @@ def test_large_batch_is_nearly_normal():
     assert many.mean_abs(0.0) == pytest.approx(GaussianNoise(1.0).mean_abs(0.0), rel=1e-3, abs=0)
 
 
+@pytest.mark.parametrize("batch_size", [2, 3, 7, 50, 901])
+def test_batches_of_signs_are_binomial(batch_size):
+    many, heads = RademacherNoise().averaged(batch_size), np.arange(batch_size + 1)
+    chances = np.array([math.comb(batch_size, int(h)) / 2**batch_size for h in heads])
+    assert_allclose(many.values, (2 * heads - batch_size) / batch_size, rtol=1e-15, atol=0)
+    assert_allclose(many.probabilities, chances, rtol=1e-12, atol=0)
+
+
+def test_huge_batches_keep_the_values_around_the_middle():
+    many = RademacherNoise().averaged(10**7)
+    assert many.values.size < 40 * 10**3.5
+    assert many.std == pytest.approx(10**-3.5, rel=1e-12, abs=0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -107,6 +121,7 @@ def test_large_batch_is_nearly_normal():
         (lambda: DiscreteNoise([0.0, math.inf]), "`values` must be one-dimensional and finite"),
         (lambda: DiscreteNoise([-1.0, 1.0], [0.5, 0.6]), "`probabilities` must be above zero"),
         (lambda: DiscreteNoise([-1.0, 1.0], [1.0]), r"`probabilities` must be of the shape"),
+        (lambda: RademacherNoise().averaged(10**9), "`batch_size` must be small enough for a law"),
         (lambda: GaussianNoise().averaged(0), "`batch_size` must be an integer of at least 1"),
         (lambda: StudentTNoise(3.0).averaged(2), "`batch_size` must be 1 for StudentTNoise"),
         (lambda: GaussianNoise().sample(3, rng=0), "`rng` must be a numpy.random.Generator"),
