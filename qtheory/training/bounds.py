@@ -508,7 +508,7 @@ def printed_bound(
     Book: ch08-printed.
 
     Not verified against the text of [Li2017]_: cf. its Theorems 1 to 4. Two of the forms fail, see
-    :mod:`qtheory.training.counterexamples`.
+    ``qtheory.training.counterexamples``.
     """
     check_choice("theorem", theorem, PRINTED)
     count, step = _run(num_steps, grid_step, constants)
