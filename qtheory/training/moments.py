@@ -82,7 +82,8 @@ def one_step_moments(
     Accuracy: 1e-12 for noise that is bounded or normal; 1e-9 for Student's t, of whose steps
     those beyond 65536 grid steps are taken as an integral.
 
-    Limits: no clipping, and at most 65536 grid steps at a time, but for Student's t.
+    Limits: no clipping, and at most 65536 grid steps at a time; for Student's t the mean step
+    is at most half of that.
 
     Examples
     --------
@@ -132,8 +133,9 @@ class _Sides:
         law, mean = self.laws[0], abs(self.means[0])
         far = 40 * law.std if isinstance(law, GaussianNoise) else law.bound
         reach = (mean + far) / self.unit
-        if reach > MAX_STEPS and math.isfinite(reach):
-            raise fail("learning_rate", f"small enough for {MAX_STEPS} grid steps at a time", reach)
+        sure = reach if math.isfinite(reach) else 2 * mean / self.unit
+        if sure > MAX_STEPS:
+            raise fail("learning_rate", f"small enough for {MAX_STEPS} grid steps at a time", sure)
         has_more = math.isinf(reach)
         return np.arange(1.0, (MAX_STEPS if has_more else math.ceil(reach) + 1) + 1), has_more
 

@@ -36,7 +36,7 @@ def inverse_time(strong_convexity: float, *, offset: float = 1.0) -> Schedule:
     strong_convexity : float
         Constant :math:`\mu`, above zero.
     offset : float
-        Offset :math:`t_0`, above zero; one in the theorems. An offset of the condition number
+        Offset :math:`t_0`, above zero; at least one in the theorems. One of the condition number
         :math:`L/\mu` keeps the first steps stable.
 
     Returns

@@ -76,6 +76,10 @@ def test_noise_without_variance_has_no_second_moment():
         ({"grid_step": -1.0}, "`grid_step` must be finite and above zero"),
         ({"rule": "bc"}, "`rule` must be one of 'sr', 'r', 'sgd'"),
         ({"learning_rate": 1e9}, "`learning_rate` must be small enough for 65536 grid steps"),
+        (
+            {"learning_rate": 1e5, "noise": StudentTNoise(3.0, 0.05)},
+            "`learning_rate` must be small enough for 65536 grid steps",
+        ),
     ],
 )
 def test_bad_input_is_refused(changes, message):
