@@ -35,6 +35,7 @@ FloatArray = NDArray[np.float64]
 FAR = 1.5
 NUM_FRACTIONS = 256
 MAX_SUPPORT = 2**16
+BLOCK_ENTRIES = 2**20
 # Roots of the batch to both sides of the middle, beyond which sums of signs are rarer than e^-800.
 REACH = 20
 # Probabilities below this, relative to the largest, are left out.
@@ -309,14 +310,22 @@ class DiscreteNoise(GradientNoise):
     def _reversed(self) -> GradientNoise:
         return DiscreteNoise(-self.values, self._mass())
 
+    def _mean(self, function: Callable[[FloatArray], FloatArray], x: FloatArray) -> FloatArray:
+        """Return the mean of a function of the differences to x, in blocks that fit in memory."""
+        flat = x.reshape(-1)
+        size = max(1, BLOCK_ENTRIES // self.values.size)
+        starts = range(0, flat.size, size)
+        blocks = [function(self.values - flat[i : i + size, None]) @ self._mass() for i in starts]
+        return np.concatenate([np.zeros(0), *blocks]).reshape(x.shape)
+
     def _cdf(self, x: FloatArray) -> FloatArray:
-        return np.asarray((self.values <= x[..., None]) @ self._mass())
+        return self._mean(lambda rest: (rest <= 0).astype(np.float64), x)
 
     def _excess(self, x: FloatArray) -> FloatArray:
-        return np.asarray(np.maximum(self.values - x[..., None], 0.0) @ self._mass())
+        return self._mean(lambda rest: np.maximum(rest, 0.0), x)
 
     def _tail_square(self, x: FloatArray) -> FloatArray:
-        return np.asarray(np.maximum(self.values - x[..., None], 0.0) ** 2 @ self._mass())
+        return self._mean(lambda rest: np.maximum(rest, 0.0) ** 2, x)
 
     def _sample(self, size: int | tuple[int, ...], rng: np.random.Generator) -> FloatArray:
         return np.asarray(rng.choice(self.values, size=size, p=self._mass() / self._mass().sum()))

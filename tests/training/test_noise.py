@@ -61,6 +61,14 @@ def test_one_sided_noise_by_hand():
     assert SKEW.cdf([-1.5, -1.0, 2.9, 3.0]).tolist() == [0.0, 0.75, 0.75, 1.0]
 
 
+def test_blocks_do_not_show(monkeypatch):
+    law, x = RademacherNoise().averaged(20), np.linspace(-2, 2, 60).reshape(4, 15)
+    whole = law.excess(x), law.cdf(x), law.tail_square(x)
+    monkeypatch.setattr("qtheory.training.noise.BLOCK_ENTRIES", 2**7)
+    for one, other in zip(whole, (law.excess(x), law.cdf(x), law.tail_square(x)), strict=True):
+        assert_allclose(one, other, rtol=1e-15)
+
+
 def test_absent_noise_by_hand():
     noise = NoNoise()
     assert (noise.std, noise.bound, noise.negative_part(-0.25)) == (0.0, 0.0, 0.25)
