@@ -132,9 +132,10 @@ def crossover_learning_rate(grid_step: float, mean_abs: float, mean_square: floa
     step = check_positive("grid_step", grid_step)
     first = check_positive("mean_abs", mean_abs)
     second = check_positive("mean_square", mean_square)
-    if second < first * first * (1 - 1e-12):
-        raise fail("mean_square", f"at least the square of `mean_abs`, {first * first}", second)
-    return step * first / second
+    ratio = second / first  # whose comparison cannot overflow
+    if ratio < first * (1 - 1e-12):
+        raise fail("mean_square", f"at least the square of `mean_abs`, which is {first}", second)
+    return step / ratio
 
 
 def gibbs_law(potential: ArrayLike, temperature: float) -> FloatArray:

@@ -38,6 +38,7 @@ def test_temperatures_by_hand():
     assert sr_temperature(0.5, 3.0) == 0.75
     assert sgd_temperature(0.5, 3.0) == 0.75
     assert crossover_learning_rate(0.5, 3.0, 10.0) == 0.15
+    assert crossover_learning_rate(0.5, 2.0**-600, 2.0**-1000) == 2.0**399
     assert sr_temperature(0.5, 0.0) == sgd_temperature(0.5, 0.0) == 0.0
 
 
@@ -63,10 +64,11 @@ def test_trapezoid_potential_by_hand():
         (lambda: sgd_temperature(1.0, math.inf), "`variance` must be finite and not below zero"),
         (lambda: crossover_learning_rate(-1.0, 1.0, 1.0), "`grid_step` must be finite and above"),
         (lambda: crossover_learning_rate(1.0, 0.0, 1.0), "`mean_abs` must be finite and above"),
+        (lambda: crossover_learning_rate(1.0, 1e200, 1.0), "`mean_square` must be at least the sq"),
         (lambda: crossover_learning_rate(1.0, 1.0, math.inf), "`mean_square` must be finite and"),
         (
             lambda: crossover_learning_rate(1.0, 2.0, 3.0),
-            "`mean_square` must be at least the square of `mean_abs`, 4.0, got 3.0",
+            "`mean_square` must be at least the square of `mean_abs`, which is 2.0, got 3.0",
         ),
         (lambda: gibbs_law([0.0, 1.0], 0.0), "`temperature` must be finite and above zero"),
         (lambda: gibbs_law([0.0, math.nan], 1.0), "`potential` must be nonempty, without NaN"),
