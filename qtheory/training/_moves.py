@@ -11,6 +11,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 EPS = float(np.finfo(np.float64).eps)
+# Lengths of moves that are tried for an estimate of their number.
+NUM_LENGTHS = 48
 
 
 class AxisMoves:
@@ -46,17 +48,39 @@ class AxisMoves:
         """Yield each move with its probability from each state, nearest first.
 
         What would lead beyond the ends of the axis goes to the end. Moves at least this long with
-        a probability of at most ``cutoff`` from every state are left out.
+        a probability of at most ``cutoff`` from every state are left out, but for single steps.
         """
         yield 0, self._move(0, index, num_points)
         for sign in (1, -1):
             for offset in range(sign, sign * num_points, sign):
                 inside = (index + offset >= 0) & (index + offset < num_points)
                 beyond = self._at_least(offset) if sign > 0 else self._at_most(offset)
-                if not (beyond[inside] > cutoff).any():
+                if not (beyond[inside] > (0.0 if offset == sign else cutoff)).any():
                     break
                 yield offset, np.where(inside, self._move(offset, index, num_points), 0.0)
                 self._forget(offset - 3 * sign)
+
+    def estimate_count(self, index: IntArray, num_points: int, cutoff: float) -> float:
+        """Return about how many moves from all states together are likelier than ``cutoff``.
+
+        A sum over some of the moves, each gap between two of them with the smaller count of both: a
+        lower bound for laws whose moves become rarer with their length.
+        """
+        total = 0.0
+        ladder = np.unique(np.geomspace(1, num_points, NUM_LENGTHS).astype(int))
+        for sign in (1, -1):
+            counts = [
+                self._count(sign * int(length), index, num_points, cutoff) for length in ladder
+            ]
+            total += float(np.diff(ladder) @ np.minimum(counts[:-1], counts[1:]))
+            self._cache.clear()
+            self._tails.clear()
+        return total
+
+    def _count(self, offset: int, index: IntArray, num_points: int, cutoff: float) -> int:
+        """Return from how many states a move is likelier than the cutoff."""
+        inside = (index + offset >= 0) & (index + offset < num_points)
+        return int(np.count_nonzero(self._exactly(offset)[inside] > cutoff))
 
     def _move(self, offset: int, index: IntArray, num_points: int) -> FloatArray:
         """Return the probability of a move, with all longer ones where it leads to an end."""

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ class RoundingChain:
 
     @property
     def generator(self) -> Any:
-        r"""Rates :math:`(T - I)/\tau` per unit of time: U itself for the limit chain."""
+        r"""Rates :math:`(P - I)/\tau` per unit of time: U itself for the limit chain."""
         rates = _without_diagonal(self.kernel) / self.time_step
         return _with_diagonal(rates, -_row_sums(rates))
 
@@ -126,8 +126,9 @@ def sr_chain(
     single_steps : bool
         Refuse a learning rate at which some move is longer than one grid step.
     sparse : bool or None
-        Whether to keep a sparse kernel; by default above 2048 states. Moves that are less likely
-        than 1e-30 of all moves of the state that moves most are then left out.
+        Whether to keep a sparse kernel; by default above 2048 states. Moves to others than
+        neighbors that are less likely than 1e-30 of all moves of the state that moves most are then
+        left out.
 
     Returns
     -------
@@ -139,8 +140,8 @@ def sr_chain(
     ValueError
         If an axis is not uniform, the gradient has the wrong shape or is not finite, the mean step
         at some state is longer than the whole axis, noise makes more than a million grid steps,
-        the kernel has too many entries, or ``single_steps`` is asked for and
-        :math:`\alpha (|m| + \sup|\xi|)` exceeds the grid step.
+        a sparse kernel has more than 30 million moves, or ``single_steps`` is asked for and noise
+        has no bound or :math:`\alpha (|m| + \sup|\xi|)` exceeds the grid step.
 
     See Also
     --------
@@ -159,8 +160,9 @@ def sr_chain(
     end, as rounding to a finite grid does.
 
     Accuracy: moves to 4e-13 :math:`(1 + (\alpha\,\mathrm{std}/\Delta)^2)` of their own size for
-    Gaussian noise, in both tails; to 2e-11 for Student's. The diagonal is one minus the rest.
-    Noise of many grid steps costs digits in proportion, and more than a million are refused.
+    Gaussian noise, in both tails; to 2e-11 for Student's up to 100 degrees of freedom. The diagonal
+    is one minus the rest. Noise of many grid steps costs digits in proportion, and more than a
+    million are refused.
 
     Examples
     --------
@@ -178,7 +180,8 @@ def sr_chain(
     steps = [width / (len(axis) - 1) for axis, width in zip(grid, widths, strict=True)]
     for mean, width, step in zip(means, widths, steps, strict=True):
         _check_rate(rate, float(np.abs(mean).max()), width, step, noise)
-        _check_single(rate, float(np.abs(mean).max()) + noise.bound, step, single_steps)
+        if single_steps:
+            _check_single(rate, float(np.abs(mean).max()), step, noise)
     shape = tuple(len(axis) for axis in grid)
     is_sparse = math.prod(shape) > MAX_DENSE_STATES if sparse is None else sparse
     pace = max(
@@ -187,9 +190,12 @@ def sr_chain(
     )
     cutoff = CUTOFF * min(pace, 1.0) if is_sparse else 0.0
     indices = np.unravel_index(np.arange(math.prod(shape)), shape)
+    makers = [AxisMoves(mean, step / rate, noise) for mean, step in zip(means, steps, strict=True)]
+    if is_sparse:
+        _check_size(makers, indices, shape, cutoff)
     laws = [
-        AxisMoves(mean, step / rate, noise).moves(index, size, cutoff)
-        for mean, step, index, size in zip(means, steps, indices, shape, strict=True)
+        maker.moves(index, size, cutoff)
+        for maker, index, size in zip(makers, indices, shape, strict=True)
     ]
     return RoundingChain(points, _product_kernel(laws, shape, cutoff, is_sparse), rate)
 
@@ -217,7 +223,7 @@ def limit_chain(
     Returns
     -------
     RoundingChain
-        Kernel :math:`\tilde T = I + \alpha_0 U` with ``time_step`` :math:`\alpha_0`, the largest
+        Kernel :math:`\tilde P = I + \alpha_0 U` with ``time_step`` :math:`\alpha_0`, the largest
         at which no entry is negative, and ``generator`` U.
 
     Raises
@@ -241,7 +247,7 @@ def limit_chain(
     without the moves that would leave the grid. With one coordinate and
     :math:`\alpha\sup|g| \le \Delta` the kernel of `sr_chain` is :math:`I + \alpha U` exactly.
 
-    Accuracy: that of the partial expectations of the noise, about 1e-15 relative.
+    Accuracy: that of the partial expectations of the noise.
 
     Examples
     --------
@@ -361,10 +367,46 @@ def _check_rate(
         raise fail("learning_rate", "small enough for noise of at most 1e6 grid steps", rate)
 
 
-def _check_single(rate: float, largest: float, step: float, is_asked: bool) -> None:
-    """Refuse moves of more than one grid step, if asked to."""
-    if is_asked and rate * largest > step * (1 + STEP_SLACK):
+def _check_single(rate: float, mean: float, step: float, noise: GradientNoise) -> None:
+    """Refuse moves of more than one grid step."""
+    largest = mean + noise.bound
+    if math.isinf(largest):
+        raise fail("noise", "bounded for moves of one grid step", noise)
+    if rate * largest > step * (1 + STEP_SLACK):
         raise fail("learning_rate", f"at most {step / largest} for moves of one grid step", rate)
+
+
+def _check_size(
+    makers: Sequence[AxisMoves],
+    indices: Sequence[IntArray],
+    shape: tuple[int, ...],
+    cutoff: float,
+) -> None:
+    """Refuse kernels of far too many moves before they are computed."""
+    count = math.prod(shape)
+    total = float(count)
+    for maker, index, size in zip(makers, indices, shape, strict=True):
+        total *= max(maker.estimate_count(index, size, cutoff) / count, 1.0)
+    # Of moves along two axes the corners may be rarer than the cutoff.
+    _check_total(total if len(shape) == 1 else 0.5 * total, count)
+
+
+def _check_total(total: float, count: int) -> None:
+    """Refuse too many moves."""
+    if total > MAX_MOVES:
+        condition = f"small enough for a kernel of at most {MAX_MOVES} moves"
+        raise fail("axes", condition, f"{count} states with long moves")
+
+
+def _counted(
+    moves: Iterable[tuple[int, FloatArray]], cutoff: float
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield moves as they come, and refuse when they become too many."""
+    total = 0
+    for offset, probability in moves:
+        total += int(np.count_nonzero(probability > cutoff))
+        _check_total(total, probability.size)
+        yield offset, probability
 
 
 def _product_kernel(
@@ -374,15 +416,17 @@ def _product_kernel(
     strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
     entries: list[tuple[int, FloatArray]] = []
     total = 0
-    for moves in itertools.product(*laws):
+    for moves in itertools.product(
+        *([_counted(law, cutoff) for law in laws] if is_sparse else laws)
+    ):
         offset = sum(j * stride for (j, _), stride in zip(moves, strides, strict=True))
         probability = math.prod((p for _, p in moves), start=np.ones(1))
         if is_sparse:
-            probability = np.where(probability > cutoff, probability, 0.0)
+            # Moves to neighbors hold the chain together, however rare they are.
+            least = 0.0 if max(abs(j) for j, _ in moves) <= 1 else cutoff
+            probability = np.where(probability > least, probability, 0.0)
             total += int(np.count_nonzero(probability))
-            if total > MAX_MOVES:
-                condition = f"small enough for a kernel of at most {MAX_MOVES} moves"
-                raise fail("axes", condition, f"{math.prod(shape)} states with long moves")
+            _check_total(total, probability.size)
         if any(j for j, _ in moves) and probability.any():
             entries.append((offset, probability))
     return _assemble(entries, math.prod(shape), is_sparse)

@@ -1,6 +1,7 @@
 """Kernels of stochastic rounding, against hand calculation, 40-digit integrals and draws."""
 
 import math
+from unittest import mock
 
 import mpmath
 import numpy as np
@@ -26,6 +27,7 @@ from qtheory.training import (
     sr_chain,
 )
 from qtheory.training import chain as chain_module
+from qtheory.training._moves import AxisMoves
 
 TOY_AXIS = np.linspace(-3.0, 8.0, 23)
 TOY = ThreeBasins()
@@ -180,7 +182,7 @@ def test_sparse_and_dense_kernels_are_the_same(rate):
         dense = sr_chain(gradient, axes, **options)
         thin = sr_chain(gradient, axes, **options, sparse=True)
         assert thin.is_sparse
-        # Moves below 1e-20 are left out, and the diagonal has what is left of one.
+        # Rare moves are left out, and the diagonal has what is left of one.
         assert_allclose(thin.kernel.toarray(), dense.kernel, rtol=1e-15, atol=1e-15)
         assert_allclose(thin.generator.toarray(), dense.generator, rtol=1e-12, atol=1e-11)
 
@@ -267,7 +269,7 @@ def test_an_irreducible_chain_is_one_class():
         ),
         (
             {"noise": GaussianNoise(), "single_steps": True},
-            "`learning_rate` must be at most 0.0 for moves of one grid step",
+            "`noise` must be bounded for moves of one grid step, got GaussianNoise",
         ),
     ],
 )
@@ -295,6 +297,59 @@ def test_kernels_of_too_many_moves_are_refused(monkeypatch):
     axis = np.linspace(-1.0, 1.0, 100)
     with pytest.raises(ValueError, match="`axes` must be small enough for a kernel of at most"):
         sr_chain(axis, axis, learning_rate=1.0, noise=StudentTNoise(2.0), sparse=True)
+
+
+def test_kernels_of_far_too_many_moves_are_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr(chain_module, "MAX_MOVES", 1_000_000)
+    axis = np.linspace(-15.0, 15.0, 3001)
+    spied = mock.patch.object(AxisMoves, "_exactly", autospec=True, side_effect=AxisMoves._exactly)
+    with spied as spy, pytest.raises(ValueError, match="kernel of at most 1000000 moves"):
+        sr_chain(axis, axis, learning_rate=1.0, noise=GaussianNoise(2.0))
+    assert spy.call_count < 100
+
+
+def test_kernels_of_a_few_moves_too_many_are_refused_on_the_way(monkeypatch):
+    axis = np.linspace(-1.5, 1.5, 301)
+    options = {"learning_rate": 0.2, "noise": GaussianNoise(0.1), "sparse": True}
+    whole = sr_chain(axis, axis, **options)
+    monkeypatch.setattr(chain_module, "MAX_MOVES", whole.kernel.nnz - 100)
+    spied = mock.patch.object(AxisMoves, "_exactly", autospec=True, side_effect=AxisMoves._exactly)
+    with spied as spy, pytest.raises(ValueError, match="`axes` must be small enough"):
+        sr_chain(axis, axis, **options)
+    assert spy.call_count > 100
+    monkeypatch.setattr(chain_module, "MAX_MOVES", whole.kernel.nnz + 100)
+    assert sr_chain(axis, axis, **options).kernel.nnz == whole.kernel.nnz
+
+
+def test_estimates_of_the_number_of_moves_are_lower_bounds():
+    axis, noise = np.linspace(-1.5, 1.5, 301), GaussianNoise(0.1)
+    maker = AxisMoves(axis, 0.01 / 0.2, noise)
+    chain = sr_chain(axis, axis, learning_rate=0.2, noise=noise, sparse=True)
+    estimate = maker.estimate_count(np.arange(301), 301, 1e-30)
+    assert 0.5 * chain.kernel.nnz < estimate < chain.kernel.nnz
+
+
+def test_rare_moves_to_neighbors_hold_a_sparse_chain_together():
+    # Against the steep slopes at the ends a step has a chance of 1e-40.
+    axis, noise = np.linspace(-3.0, 8.0, 2201), GaussianNoise(0.5)
+    chain = sr_chain(TOY.gradient, axis, learning_rate=1e-4, noise=noise)
+    assert chain.is_sparse
+    assert 0 < chain.kernel.data.min() < 1e-30
+    assert len(closed_classes(chain)) == 1
+    limit = limit_chain(TOY.gradient, axis, noise=noise)
+    generator = chain.generator
+    for beside in (1, -1):
+        expected = limit.generator.diagonal(beside)
+        assert_allclose(generator.diagonal(beside), expected, rtol=1e-11, atol=0)
+
+
+def test_rare_moves_of_two_weights_to_neighbors_are_kept():
+    axes, options = (TOY_AXIS, TOY_AXIS[:3]), {"learning_rate": 1e-2, "noise": GaussianNoise(0.4)}
+    slopes = np.zeros((69, 2))
+    slopes[:, 0] = np.repeat(TOY.gradient(TOY_AXIS), 3)
+    chain = sr_chain(slopes, axes, sparse=True, **options)
+    assert 0 < chain.kernel.data.min() < 1e-40
+    assert len(closed_classes(chain)) == 1
 
 
 @pytest.mark.parametrize(
