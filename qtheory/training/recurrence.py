@@ -141,10 +141,12 @@ def recurrence_frequencies(teacher: ArrayLike) -> FloatArray:
     values = _finite("teacher", teacher)
     if values.ndim == 0:
         raise fail("teacher", "an array with at least one axis", teacher)
-    length = np.linalg.norm(values, axis=-1, keepdims=True)
-    if not length.all():
+    largest = np.abs(values).max(axis=-1, keepdims=True)
+    if not largest.all():
         raise fail("teacher", "not zero", teacher)
-    scaled = math.sqrt(values.shape[-1]) * values / length
+    # With the largest entry one, squares neither overflow nor vanish.
+    values = values / largest
+    scaled = math.sqrt(values.shape[-1]) * values / np.linalg.norm(values, axis=-1, keepdims=True)
     return np.asarray(np.clip((1 + scaled) / 2, 0.0, 1.0))
 
 

@@ -51,6 +51,10 @@ SURROGATES: dict[str, tuple[float, float]] = {
 """Straight-through estimators by name: where the surrogate's derivative is one; else it is zero."""
 
 
+# Overlap at the spurious point, over the power of the teacher's output, that rounding explains.
+OVERLAP_ROUNDING = 1e-14
+
+
 @dataclass(frozen=True, eq=False)
 class TwoLayerTeacher:
     r"""The network that gives the labels.
@@ -86,8 +90,7 @@ class TwoLayerTeacher:
     def __post_init__(self) -> None:
         """Check and copy the vectors."""
         output = _vector("output", self.output, minimum=1)
-        weights = _vector("weights", self.weights, minimum=2)
-        weights /= np.linalg.norm(weights)
+        weights = _unit(_vector("weights", self.weights, minimum=2))
         for name, array in (("output", output), ("weights", weights)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -106,7 +109,8 @@ class SpuriousPoint:
     loss : float
         Population loss there.
     overlap : float
-        :math:`v^\top v^*`. Below zero the point is a local minimum, above zero it is none.
+        :math:`v^\top v^*`, zero if it is zero up to rounding. Below zero the point is a local
+        minimum, else it is none.
     pull : float
         :math:`\|v\|^2 + v^\top v^* \ge 0`, the size of what an estimator with a derivative on
         negative inputs feels there.
@@ -242,12 +246,11 @@ def population_gradient(
     Accuracy: 1e-14 relative, divided by the sine of the angle.
     """
     v, w = _student(teacher, output, weights)
-    angle, direction = _angle(teacher, w), _unit(w)
-    across = _across(teacher, direction)
-    if (np.sin(angle) < 1e-12).any():
-        raise fail("weights", "not parallel to the teacher's, where the loss has a kink", weights)
+    angle = _angle(teacher, w)
+    _check_apart(angle, weights)
+    across = _across(teacher, _unit(w))
     overlap = (v @ teacher.output)[..., None]
-    length = np.linalg.norm(w, axis=-1, keepdims=True)
+    length = _length(w)[..., None]
     return _output_gradient(teacher, v, angle), -overlap / (2 * np.pi * length) * across
 
 
@@ -345,7 +348,8 @@ def gradient_cosine(
     Returns
     -------
     numpy.ndarray
-        Cosine in the hidden weights, shape ``(...)``. NaN where a gradient is zero.
+        Cosine in the hidden weights, shape ``(...)``, in (0, 1]. NaN where a gradient is zero or
+        too small for float64.
 
     Raises
     ------
@@ -358,6 +362,9 @@ def gradient_cosine(
 
     Assumptions: independent standard normal inputs.
 
+    Accuracy: the part across the weights is exact up to rounding; the part along them is a sum
+    of terms that may cancel, each exact up to rounding.
+
     Limits: never negative, whatever the interval.
 
     Examples
@@ -367,11 +374,14 @@ def gradient_cosine(
     >>> print(round(float(gradient_cosine(teacher, [1.0], [0.0, 2.0], kind="identity")), 6))
     0.707107
     """
-    coarse = coarse_gradient(teacher, output, weights, kind=kind)
-    true = population_gradient(teacher, output, weights)[1]
-    sizes = np.linalg.norm(coarse, axis=-1) * np.linalg.norm(true, axis=-1)
+    v, w = _student(teacher, output, weights)
+    along, pull = _coefficients(teacher, v, w, _window(kind))
+    angle = _angle(teacher, w)
+    _check_apart(angle, weights)
+    # The true gradient has no part along the weights; across them both have the same sign.
+    radial, turn = along - pull * np.cos(angle), np.abs(pull) * np.sin(angle)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.sum(coarse * true, axis=-1) / sizes)
+        return np.asarray(np.where(turn > 0, turn / np.hypot(radial, turn), np.nan))
 
 
 def spurious_point(teacher: TwoLayerTeacher) -> SpuriousPoint:
@@ -397,6 +407,9 @@ def spurious_point(teacher: TwoLayerTeacher) -> SpuriousPoint:
 
     Assumptions: independent standard normal inputs.
 
+    Accuracy: an overlap within 1e-14 of :math:`\|v^*\|^2` from zero counts as zero, and then the
+    point as no local minimum.
+
     References
     ----------
     Cf. [YinEtAl2019]_.
@@ -410,13 +423,14 @@ def spurious_point(teacher: TwoLayerTeacher) -> SpuriousPoint:
     """
     check_instance("teacher", teacher, TwoLayerTeacher)
     v_star, m = teacher.output, teacher.output.size
-    total = float(v_star.sum())
+    total, power = float(v_star.sum()), float(v_star @ v_star)
+    overlap = 2 * total**2 / (m + 1) - power
     output = _best_output(teacher, math.pi)
     return SpuriousPoint(
         output=output,
         weights=-teacher.weights,
         loss=float(_loss(teacher, output, np.asarray(math.pi))),
-        overlap=2 * total**2 / (m + 1) - float(v_star @ v_star),
+        overlap=0.0 if abs(overlap) <= OVERLAP_ROUNDING * power else overlap,
         pull=2 * (m - 1) * total**2 / (m + 1) ** 2,
     )
 
@@ -442,6 +456,8 @@ def saddle_point(teacher: TwoLayerTeacher) -> SaddlePoint | None:
     .. math:: \frac{2\theta}{\pi} = \frac{\|v^*\|^2}{\|v^*\|^2 - (1^\top v^*)^2 / (m + 1)} < 2 .
 
     Assumptions: independent standard normal inputs.
+
+    Accuracy: of whether there is one, that of :func:`spurious_point`.
 
     References
     ----------
@@ -493,11 +509,12 @@ def descent_learning_rate(
 
     Assumptions: independent standard normal inputs; both layers take the step at once.
 
-    Limits: of the order of the length of the weights, as this shrinks.
+    Limits: of the order of the length of the weights as this shrinks, if the interval of the
+    surrogate touches zero.
     """
     v, w = _student(teacher, output, weights)
     along, pull = _coefficients(teacher, v, w, _window(kind))
-    length = np.linalg.norm(w, axis=-1)
+    length = _length(w)
     radial = along - pull * np.cos(_angle(teacher, w))
     turning = _kappa(teacher, w, _window(kind))
     with np.errstate(divide="ignore"):
@@ -547,7 +564,8 @@ def coarse_descent(
     Raises
     ------
     ValueError
-        If an argument is out of range, or the hidden weights become zero on the way.
+        If an argument is out of range, the hidden weights become zero on the way, or the learning
+        rate is so large that the path leaves float64.
 
     Notes
     -----
@@ -561,12 +579,15 @@ def coarse_descent(
     window, records = _window(kind), []
     for step in range(num_steps + 1):
         angle = _angle(teacher, w)
-        records.append((_loss(teacher, v, angle), angle, np.linalg.norm(w, axis=-1)))
+        records.append((_loss(teacher, v, angle), angle, _length(w)))
         if step == num_steps:
             break
-        along, pull = _coefficients(teacher, v, w, window)
-        v = v - rate * _output_gradient(teacher, v, angle)
-        w = w - rate * (along[..., None] * _unit(w) - pull[..., None] * teacher.weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            along, pull = _coefficients(teacher, v, w, window)
+            v = v - rate * _output_gradient(teacher, v, angle)
+            w = w - rate * (along[..., None] * _unit(w) - pull[..., None] * teacher.weights)
+            if not np.isfinite(_loss(teacher, v, angle) + _length(w)).all():
+                raise fail("learning_rate", "such that the path stays finite", learning_rate)
         w = _unit(w) if normalize else w
     losses, angles, norms = (np.array(part) for part in zip(*records, strict=True))
     return CoarseDescent(losses, angles, norms, v, w)
@@ -601,14 +622,23 @@ def _student(
         found.append(array)
     if (~found[1].any(axis=-1)).any():
         raise fail("weights", "not zero", weights)
+    if not np.isfinite(_length(found[1])).all():
+        raise fail("weights", "of finite length", weights)
     return found[0], found[1]
+
+
+def _check_apart(angle: FloatArray, weights: ArrayLike) -> None:
+    """Refuse weights along those of the teacher."""
+    if (np.sin(angle) < 1e-12).any():
+        raise fail("weights", "not parallel to the teacher's, where the loss has a kink", weights)
 
 
 def _window(kind: Surrogate) -> tuple[float, float]:
     """Return the interval on which the derivative of the surrogate is one."""
     if isinstance(kind, str) and kind in SURROGATES:
         return SURROGATES[kind]
-    if isinstance(kind, tuple) and len(kind) == 2:
+    number = int | float | np.integer | np.floating
+    if isinstance(kind, tuple) and len(kind) == 2 and all(isinstance(x, number) for x in kind):
         lower, upper = float(kind[0]), float(kind[1])
         if lower < upper:
             return lower, upper
@@ -616,11 +646,20 @@ def _window(kind: Surrogate) -> tuple[float, float]:
     raise fail("kind", f"one of {names} or an interval (lower, upper)", kind)
 
 
+def _length(weights: FloatArray) -> FloatArray:
+    """Return lengths; squares neither overflow nor vanish, since the largest entry is one."""
+    largest = np.abs(weights).max(axis=-1, keepdims=True)
+    scaled = weights / np.where(largest > 0, largest, 1.0)
+    with np.errstate(over="ignore"):
+        return np.asarray(largest[..., 0] * np.linalg.norm(scaled, axis=-1))
+
+
 def _unit(weights: FloatArray) -> FloatArray:
-    length = np.linalg.norm(weights, axis=-1, keepdims=True)
-    if not length.all():
+    largest = np.abs(weights).max(axis=-1, keepdims=True)
+    if not largest.all():
         raise fail("weights", "not zero", "zero after a step")
-    return np.asarray(weights / length)
+    scaled = weights / largest
+    return np.asarray(scaled / np.linalg.norm(scaled, axis=-1, keepdims=True))
 
 
 def _angle(teacher: TwoLayerTeacher, weights: FloatArray) -> FloatArray:
@@ -679,14 +718,17 @@ def _kappa(
 ) -> FloatArray:
     """Return the factor with which the surrogate turns the weights, above zero."""
     sine = np.sin(_angle(teacher, weights))
-    levels = special.ndtr(_over(_ends(weights, window), sine))
-    return np.asarray(np.diff(levels, axis=0)[0] / math.sqrt(2 * math.pi))
+    ends = _over(_ends(weights, window), sine)
+    # Positive intervals are mirrored, since probabilities near one have lost their digits.
+    ends = np.where(ends[0] > 0, -ends[::-1], ends)
+    return np.asarray(np.diff(special.ndtr(ends), axis=0)[0] / math.sqrt(2 * math.pi))
 
 
 def _ends(weights: FloatArray, window: tuple[float, float]) -> FloatArray:
     """Return both ends of the interval over the length of the weights, shape (2, ...)."""
-    length = np.linalg.norm(weights, axis=-1)
-    return np.stack([end / length for end in window])
+    length = _length(weights)
+    with np.errstate(over="ignore"):
+        return np.stack([end / length for end in window])
 
 
 def _over(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -41,6 +41,9 @@ def test_binary_frequencies():
     assert_allclose(recurrence_frequencies([0.6, 0.8]), [(1 + 0.6 * 2**0.5) / 2, 1], rtol=1e-15)
     assert_allclose(recurrence_frequencies([0.0, -3.0]), [0.5, 0.0], rtol=1e-15)
     assert_allclose(optimum_frequency([0.6, 1.0, 0.1]), 0.54, rtol=1e-15)
+    for size in (1e-200, 1e200):
+        long = recurrence_frequencies([0.6 * size, 0.8 * size])
+        assert_allclose(long, recurrence_frequencies([0.6, 0.8]), rtol=1e-15)
 
 
 def test_visited_levels_of_three_grids():

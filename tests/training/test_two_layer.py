@@ -95,6 +95,50 @@ def test_the_loss_has_no_length_and_the_teacher_none_either():
     assert not TEACHER.output.flags.writeable
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e-200, 1e200, 1e307])
+def test_lengths_of_any_size(size):
+    # 3 and 4 times a size that float64 has few bits for are not exactly in that proportion.
+    accuracy = 1e-3 if size < 1e-300 else 1e-14
+    assert_allclose(TwoLayerTeacher([1.0], [3 * size, 4 * size]).weights, [0.6, 0.8], accuracy)
+    teacher = TwoLayerTeacher([1.0, 0.5], [1.0, 0.0])
+    loss = population_loss(teacher, [1.0, 0.2], [0.6, 0.8])
+    large = [0.6 * size, 0.8 * size]
+    assert_allclose(population_loss(teacher, [1.0, 0.2], large), loss, rtol=accuracy)
+    coarse = coarse_gradient(teacher, [1.0, 0.2], large, kind="identity")
+    expected = coarse_gradient(teacher, [1.0, 0.2], [0.6, 0.8], kind="identity")
+    assert_allclose(coarse, expected, rtol=accuracy)
+    path = coarse_descent(teacher, [1.0, 0.2], large, learning_rate=0.1, num_steps=0)
+    assert_allclose(path.norms, size, rtol=accuracy)
+
+
+def test_cosines_where_probabilities_have_lost_their_digits():
+    teacher, output, unit = (
+        TwoLayerTeacher([1.0, 0.5], [1.0, 0.0]),
+        [1.0, 0.2],
+        np.array([0.6, 0.8]),
+    )
+    cosine = gradient_cosine(teacher, output, 0.1 * unit, kind=(1.0, 2.0))
+    # The part across the weights is tiny; the product of the gradients was negative by rounding.
+    far = coarse_gradient(teacher, output, 0.1 * unit, kind=(1.0, 2.0))
+    assert 0 < cosine == pytest.approx(-far @ [0.8, -0.6] / np.linalg.norm(far), rel=0, abs=1e-15)
+    assert np.isnan(gradient_cosine(teacher, output, 0.01 * unit, kind=(2.44, 3.33)))
+    assert np.isnan(gradient_cosine(teacher, [0.5, -1.0], unit))
+
+
+def test_one_unit_has_no_spurious_minimum_whatever_the_rounding():
+    for output in (2.969102280595523, 0.1, 1 / 3, 7.7):
+        teacher = TwoLayerTeacher([output], [1.0, 0.0])
+        assert spurious_point(teacher).overlap == 0
+        assert not spurious_point(teacher).is_local_minimum
+        assert saddle_point(teacher) is None
+    # Control: with two units there is one just beyond the boundary, none just before it.
+    for second, is_minimum in ((2 - 3**0.5 - 1e-9, True), (2 - 3**0.5 + 1e-9, False)):
+        teacher = TwoLayerTeacher([1.0, second], [1.0, 0.0])
+        assert spurious_point(teacher).is_local_minimum == is_minimum
+    # One sign alone does not help.
+    assert spurious_point(TwoLayerTeacher([1.0, 0.1, 0.1, 0.1], [1.0, 0.0])).is_local_minimum
+
+
 def test_normalized_descent_keeps_the_length():
     path = coarse_descent(
         TEACHER, OUTPUT, WEIGHTS, kind="identity", learning_rate=0.1, num_steps=9, normalize=True
@@ -131,6 +175,19 @@ def test_descent_from_a_good_start_finds_the_teacher():
         ),
         (lambda: coarse_gradient(TEACHER, OUTPUT, WEIGHTS, kind="tanh"), "`kind` must be one of"),
         (lambda: coarse_gradient(TEACHER, OUTPUT, WEIGHTS, kind=(1, 1)), "`kind` must be one of"),
+        (lambda: coarse_gradient(TEACHER, OUTPUT, WEIGHTS, kind=(0, "a")), "`kind` must be one of"),
+        (
+            lambda: gradient_cosine(TEACHER, OUTPUT, 2 * TEACHER.weights),
+            "`weights` must be not parallel to the teacher's",
+        ),
+        (
+            lambda: population_loss(TEACHER, OUTPUT, [1.7e308, 1.7e308, 0.0]),
+            "`weights` must be of finite length",
+        ),
+        (
+            lambda: coarse_descent(TEACHER, OUTPUT, WEIGHTS, learning_rate=1e300, num_steps=3),
+            r"`learning_rate` must be such that the path stays finite, got 1e\+300",
+        ),
         (
             lambda: coarse_descent(TEACHER, OUTPUT, WEIGHTS, learning_rate=0.0, num_steps=1),
             "`learning_rate` must be finite and above zero",
@@ -158,6 +215,8 @@ def test_no_estimator_points_uphill(seed, window):
     true = population_gradient(teacher, output, weights)[1]
     # The part along the weights is orthogonal to the true gradient up to rounding.
     assert coarse @ true >= -1e-13 * np.linalg.norm(coarse) * np.linalg.norm(true)
+    cosine = gradient_cosine(teacher, output, weights, kind=window)
+    assert np.isnan(cosine) or 0 < cosine <= 1
 
 
 @given(seeds)
