@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from qtheory._checks import check_integer, check_positive, fail
+from qtheory._checks import check_finite, check_integer, check_positive, fail
 from qtheory.training.bounds import (
     ProblemConstants,
     bc_convex_bound,
@@ -185,7 +185,8 @@ def nearest_counterexample(
     Parameters
     ----------
     minimizer : float
-        Minimizer of the quadratic, neither on the grid nor on a threshold.
+        Minimizer of the quadratic, neither on the grid nor on a threshold, where there is nothing
+        to reach or the limit is not one point.
     grid_step : float
         Step :math:`\Delta` of the grid, above zero.
     num_steps : int
@@ -213,6 +214,9 @@ def nearest_counterexample(
     (0.02, 0.125)
     """
     step = check_positive("grid_step", grid_step)
+    place = 2 * check_finite("minimizer", minimizer) / step
+    if math.isclose(place, round(place), rel_tol=1e-12, abs_tol=1e-9):
+        raise fail("minimizer", "neither on the grid nor on a threshold", minimizer)
     limit = bc_limit(
         lambda w: w - minimizer,
         grid_step=step,

@@ -16,6 +16,9 @@ Derivative = Callable[[FloatArray], ArrayLike]
 
 # Allowed decrease of a derivative from one grid point to the next, relative to its largest value.
 MONOTONE_TOLERANCE = 1e-12
+# A zero of the derivative this close to a grid point lies on it: in grid steps, and for each step
+# between the point and the origin, since grid points are rounded.
+ON_GRID, ON_FAR_GRID = 1e-12, 1e-15
 MAX_POINTS = 2**24
 
 
@@ -32,7 +35,8 @@ class BinaryConnectLimit:
     below, above : float
         The two neighboring grid points that the deployed weight visits; equal if there is one.
     fraction_above : float
-        Share of the time that it spends on the upper one.
+        Share of the time that it spends on the upper one; 1 if there is one point, and nan if the
+        gradient vanishes at several grid points, where the share depends on the run.
 
     Notes
     -----
@@ -48,7 +52,7 @@ class BinaryConnectLimit:
 
     @property
     def mean_deployed(self) -> float:
-        """Time average of the deployed weight."""
+        """Time average of the deployed weight; nan if it depends on the run."""
         return self.below + self.fraction_above * (self.above - self.below)
 
 
@@ -124,6 +128,8 @@ def rounding_threshold(
     -----
     Book: thm-ch08-bc-limits.
 
+    Accuracy: a zero within 1e-12 grid steps of a grid point counts as on it.
+
     Examples
     --------
     >>> from qtheory.training import rounding_threshold
@@ -173,10 +179,15 @@ def bc_limit(
     -----
     Book: thm-ch08-bc-limits.
 
-    Assumptions: learning rates that fall to zero and whose sum diverges, unbiased gradients of
-    finite variance; for a limit that is one point, with summable squares of the learning rates.
+    Assumptions: unbiased gradients of finite variance, learning rates whose sum diverges and whose
+    squares have a finite sum. Rates that fall to zero are enough without noise, and for convergence
+    in probability.
 
-    Accuracy: exact up to rounding; the limit is the zero of a linear function.
+    Accuracy: exact up to rounding; the limit is the zero of a linear function. A zero of the
+    derivative within 1e-12 grid steps of a grid point counts as on it.
+
+    Limits: where the derivative vanishes at several grid points, the deployed weight may visit any
+    of them, and the share is nan.
 
     Examples
     --------
@@ -197,7 +208,7 @@ def bc_limit(
         return _at_rest(points, first, last - 1, grid_step if forward == "nearest" else 0.0)
     if first == 0 or first == slopes.size:
         end = float(points[0] if first == 0 else points[-1])
-        return BinaryConnectLimit(end, end, end, end, end, 0.0)
+        return BinaryConnectLimit(end, end, end, end, end, 1.0)
     below, above = float(points[first - 1]), float(points[first])
     share = float(slopes[first - 1] / (slopes[first - 1] - slopes[first]))
     middle = 0.5 * (below + above)
@@ -210,14 +221,17 @@ def _at_rest(points: FloatArray, first: int, last: int, step: float) -> BinaryCo
     below, above = float(points[first]), float(points[last])
     lower = max(below - 0.5 * step, float(points[0]))
     upper = min(above + 0.5 * step, float(points[-1]))
-    share = math.nan if last > first else 0.0
+    share = math.nan if last > first else 1.0
     return BinaryConnectLimit(0.5 * (lower + upper), lower, upper, below, above, share)
 
 
 def _grid_slopes(
     derivative: Derivative, grid_step: float, lower: float, upper: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the grid points of a range and the derivative there, which must not decrease."""
+    """Return the grid points of a range and the derivative there, which must not decrease.
+
+    The derivative is zero where it is as small as rounding of the points can make it.
+    """
     step = check_positive("grid_step", grid_step)
     low, high = check_finite("lower", lower) / step, check_finite("upper", upper) / step
     first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
@@ -227,6 +241,14 @@ def _grid_slopes(
     slopes = _slopes(derivative, points)
     if (np.diff(slopes) < -MONOTONE_TOLERANCE * np.abs(slopes).max()).any():
         raise fail("derivative", "nondecreasing, as that of a convex function", slopes)
+    slopes = np.maximum.accumulate(slopes)
+    rises = np.diff(slopes)
+    rise = np.maximum(np.append(rises, rises[-1]), np.insert(rises, 0, rises[0]))
+    small = rise * (ON_GRID + ON_FAR_GRID * np.abs(points / step))
+    # The last that is negative and the first above zero; all between are zero.
+    start = np.flatnonzero(slopes < -small).max(initial=-1) + 1
+    stop = np.flatnonzero(slopes > small).min(initial=slopes.size)
+    slopes[start:stop] = 0.0
     return points, slopes
 
 

@@ -1,6 +1,5 @@
 r"""Averages of low-precision descent (SWALP): what an average in high precision can remove."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -158,7 +157,7 @@ def averaged_variance(
     spread = as_float_array("variance", variance)
     if not (np.isfinite(spread) & (spread >= 0)).all():
         raise fail("variance", "finite and not below zero", variance)
-    contraction = _contraction(curvatures, learning_rate)
+    contraction = _products(curvatures, learning_rate, limit=1)
     count = check_integer("num_averaged", num_averaged, minimum=1)
     cycle = check_integer("cycle", cycle, minimum=1)
     gap = -np.expm1(cycle * np.log1p(-contraction))
@@ -176,8 +175,8 @@ def low_precision_variance_bounds(
 ) -> tuple[FloatArray, FloatArray]:
     r"""Bounds of the stationary variance of stochastic rounding on a quadratic, from both sides.
 
-    Unlike the exact floor they hold for every learning rate and every law of the noise, whether
-    steps stay below the grid step or not.
+    Unlike the exact floor they hold for every stable learning rate and every law of the noise,
+    whether steps stay below the grid step or not.
 
     Parameters
     ----------
@@ -188,7 +187,7 @@ def low_precision_variance_bounds(
     curvatures : array_like of float
         Eigenvalues :math:`\lambda_i` of a diagonal Hessian, above zero.
     learning_rate : float
-        Learning rate :math:`\alpha`, above zero and below :math:`1/\lambda_i`.
+        Learning rate :math:`\alpha`, above zero and below :math:`2/\lambda_i`.
 
     Returns
     -------
@@ -227,7 +226,7 @@ def low_precision_variance_bounds(
     """
     step = check_positive("grid_step", grid_step)
     check_instance("noise", noise, GradientNoise)
-    product = _contraction(curvatures, learning_rate)
+    product = _products(curvatures, learning_rate, limit=2)
     lam = as_float_array("curvatures", curvatures)
     rate_square = learning_rate * noise.std**2
     stiff = lam * (2 - product)
@@ -280,13 +279,15 @@ def averaging_bias_approx(
     return -third * step * size / (4 * second**2)
 
 
-def _contraction(curvatures: ArrayLike, learning_rate: float) -> FloatArray:
-    """Return the products of learning rate and curvatures, all between zero and one."""
+def _products(curvatures: ArrayLike, learning_rate: float, *, limit: int) -> FloatArray:
+    """Return the products of learning rate and curvatures, all between zero and a limit."""
     lam = np.asarray(as_float_array("curvatures", curvatures), dtype=np.float64)
     if not (np.isfinite(lam) & (lam > 0)).all():
         raise fail("curvatures", "finite and above zero", curvatures)
     product = check_positive("learning_rate", learning_rate) * lam
-    if not product.size or product.max() >= 1:
-        largest = float(product.max(initial=math.nan))
-        raise fail("learning_rate", "below one over the largest curvature", largest)
+    if not product.size:
+        raise fail("curvatures", "an array with at least one element", curvatures)
+    if product.max() >= limit:
+        largest = f"below {limit} over the largest curvature, {lam.max():g}"
+        raise fail("learning_rate", largest, learning_rate)
     return np.asarray(product)

@@ -86,6 +86,9 @@ def test_threshold_is_reached_in_training():
         (lambda: frozen_counterexample(grid_step=0.0), "`grid_step` must be finite"),
         (lambda: schedule_counterexample(num_steps=0), "`num_steps` must be an integer"),
         (lambda: nearest_counterexample(grid_step=-1.0), "`grid_step` must be finite"),
+        (lambda: nearest_counterexample(minimizer=2.0), "`minimizer` must be neither on the grid"),
+        (lambda: nearest_counterexample(minimizer=-0.5), "`minimizer` must be neither on the grid"),
+        (lambda: nearest_counterexample(minimizer=math.nan), "`minimizer` must be finite"),
         (lambda: unit_counterexample(scale=0.0), "`scale` must be finite"),
     ],
 )

@@ -49,6 +49,7 @@ def test_interpolant_meets_the_derivative_on_the_grid():
 def test_a_minimizer_on_the_grid_is_deployed_for_ever(forward):
     limit = bc_limit(lambda w: w - 2.0, **RANGE, forward=forward)
     assert (limit.below, limit.above, limit.mean_deployed) == (2.0, 2.0, 2.0)
+    assert limit.fraction_above == 1.0
     assert limit.latent == 2.0
     assert limit.upper - limit.lower == (1.0 if forward == "nearest" else 0.0)
 
@@ -63,6 +64,32 @@ def test_flat_objectives_have_an_interval_of_limits(forward, lower, upper):
     limit = bc_limit(flat, grid_step=1.0, lower=-5, upper=5, forward=forward)
     assert (limit.lower, limit.upper) == (lower, upper)
     assert math.isnan(limit.fraction_above)
+    assert math.isnan(limit.mean_deployed)
+
+
+@pytest.mark.parametrize("forward", BOTH)
+@pytest.mark.parametrize("minimizer", [0.3, -0.3, 0.6, 0.7])
+def test_rounded_grid_points_hold_a_minimizer(forward, minimizer):
+    # 3 * 0.1 is not 0.3 in float64, and still the same point.
+    settings = {"grid_step": 0.1, "lower": -1.0, "upper": 1.0}
+    limit = bc_limit(lambda w: w - minimizer, **settings, forward=forward)
+    assert limit.below == limit.above == pytest.approx(minimizer, abs=1e-15)
+    assert limit.upper - limit.lower == pytest.approx(
+        0.1 if forward == "nearest" else 0.0, abs=1e-15
+    )
+    with pytest.raises(ValueError, match="`derivative` must be of both signs"):
+        rounding_threshold(lambda w: w - minimizer, **settings)
+    # Negative control: a little farther away, a threshold is there.
+    beside = rounding_threshold(lambda w: w - minimizer - 1e-9, **settings)
+    assert beside == pytest.approx(minimizer + 0.05, abs=1e-12)
+
+
+def test_steep_derivatives_far_away_do_not_blur_the_zero():
+    def steep(w):
+        return np.expm1(w - 1e-8)
+
+    limit = bc_limit(steep, grid_step=1.0, lower=-5, upper=60, forward="nearest")
+    assert (limit.latent, limit.below, limit.above) == (0.5, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("forward", BOTH)
@@ -70,6 +97,7 @@ def test_flat_objectives_have_an_interval_of_limits(forward, lower, upper):
 def test_minimizers_beyond_the_range_hold_the_weight_at_its_end(forward, minimizer, end):
     limit = bc_limit(lambda w: w - minimizer, **RANGE, forward=forward)
     assert (limit.latent, limit.below, limit.above) == (end, end, end)
+    assert limit.fraction_above == 1.0
 
 
 def test_ends_of_the_range_count_if_they_lie_on_the_grid():

@@ -75,6 +75,7 @@ CHAINS = [
     pytest.param("heavy", 0.1, 0.5, id="rare large noise"),
     pytest.param("two values", 0.1, 1.0, id="coarse grid"),
 ]
+OVERSHOOTING = pytest.param("two values", 1.5, 0.25, id="steps beyond the minimizer")
 
 
 def chain(name, learning_rate, step, curvature=0.9):
@@ -179,8 +180,11 @@ BIAS = {"grid_step": 0.1, "mean_abs_gradient": 1.0, "curvature": 1.0, "third_der
         ({"variance": math.nan}, "`variance` must be finite and not below zero"),
         ({"curvatures": 0.0}, "`curvatures` must be finite and above zero, got 0.0"),
         ({"curvatures": [1.0, math.inf]}, "`curvatures` must be finite and above zero"),
-        ({"curvatures": []}, "`learning_rate` must be below one over the largest curvature"),
-        ({"learning_rate": 1.0}, "`learning_rate` must be below one over the largest curvature"),
+        ({"curvatures": []}, "`curvatures` must be an array with at least one element"),
+        (
+            {"curvatures": [0.5, 4.0], "learning_rate": 0.25},
+            "`learning_rate` must be below 1 over the largest curvature, 4, got 0.25",
+        ),
         ({"learning_rate": 0.0}, "`learning_rate` must be finite and above zero, got 0.0"),
         ({"num_averaged": 0}, "`num_averaged` must be an integer of at least 1, got 0"),
         ({"cycle": 0}, "`cycle` must be an integer of at least 1, got 0"),
@@ -197,7 +201,10 @@ def test_bad_averages_are_refused(change, message):
         ({"grid_step": 0.0}, "`grid_step` must be finite and above zero, got 0.0"),
         ({"noise": 1.0}, "`noise` must be GradientNoise, got 1.0"),
         ({"curvatures": -1.0}, "`curvatures` must be finite and above zero, got -1.0"),
-        ({"learning_rate": 2.0}, "`learning_rate` must be below one over the largest curvature"),
+        (
+            {"learning_rate": 2.0},
+            "`learning_rate` must be below 2 over the largest curvature, 1, got 2.0",
+        ),
     ],
 )
 def test_bad_bounds_are_refused(change, message):
@@ -298,7 +305,7 @@ def test_the_mean_is_unbiased_and_the_average_as_stated(name, learning_rate, ste
 
 
 @pytest.mark.theory_vs_sim
-@pytest.mark.parametrize(("name", "learning_rate", "step"), CHAINS)
+@pytest.mark.parametrize(("name", "learning_rate", "step"), [*CHAINS, OVERSHOOTING])
 def test_the_exact_variance_is_between_its_bounds(name, learning_rate, step):
     curvature, offset, _, law = chain(name, learning_rate, step)
     low, high = low_precision_variance_bounds(
