@@ -29,6 +29,7 @@ def reversal_rate(position: ArrayLike, *, dampening: float = 0.0) -> FloatArray:
     r"""Reversals of a rounded weight per step, whatever the learning rate.
 
     A reversal is a change of the rounded weight in the direction opposite to its last change.
+    With dampening this is the limit of small learning rates.
 
     Parameters
     ----------
@@ -60,12 +61,13 @@ def reversal_rate(position: ArrayLike, *, dampening: float = 0.0) -> FloatArray:
     .. math:: 2 \frac{\min(\theta, 1 - \theta) - \lambda}{1 - 2\lambda}
               \quad\text{for } \lambda < \min(\theta, 1 - \theta) .
 
-    Assumptions: quadratic loss with curvature one, learning rate at most one.
+    Assumptions: quadratic loss with curvature one, learning rate times ``1 + 2 * dampening`` at
+    most one.
 
-    Accuracy: exact without dampening, up to ``2 / T`` after T steps; with dampening the limit of
-    small learning rates.
+    Accuracy: exact without dampening, up to ``3 / T`` over T steps once the latent weight is near
+    the threshold between the levels; with dampening, of the order of the learning rate besides.
 
-    Limits: independent of learning rate and grid step.
+    Limits: independent of the grid step, and without dampening of the learning rate.
 
     Examples
     --------
@@ -125,7 +127,7 @@ def oscillation_amplitude(
 
 
 def dampening_threshold(position: ArrayLike) -> FloatArray:
-    r"""Dampening above which an oscillation stops, at the level nearest to the minimizer.
+    r"""Dampening above which an oscillation stops.
 
     Parameters
     ----------
@@ -149,6 +151,9 @@ def dampening_threshold(position: ArrayLike) -> FloatArray:
 
     Assumptions: quadratic loss with curvature one, learning rate times ``1 + 2 * dampening`` at
     most one.
+
+    Limits: up to :func:`trapping_threshold` the weight stops at the level nearest to the minimizer
+    from every start, beyond it also at the farther neighbor if it comes from there.
 
     Examples
     --------
@@ -221,8 +226,9 @@ def freezing_steps_approx(rate: float, *, momentum: float, threshold: float) -> 
     -----
     Book: ch10-freezing-time.
 
-    Accuracy: exact for a reversal in every step; else reversals are replaced by their mean, and
-    single ones lift the running mean by up to the momentum above it.
+    Accuracy: exact up to rounding for a reversal in every step; else reversals are replaced by
+    their mean, and a visit with its two reversals lifts the running mean by up to twice the
+    momentum above it.
 
     Examples
     --------
@@ -230,7 +236,10 @@ def freezing_steps_approx(rate: float, *, momentum: float, threshold: float) -> 
     >>> freezing_steps_approx(1.0, momentum=0.01, threshold=0.1)
     11.0
     """
-    share = float(_positions(rate, name="rate"))
+    shares = _positions(rate, name="rate")
+    if shares.ndim > 0:
+        raise fail("rate", "a single number", rate)
+    share = float(shares)
     weight = _momentum(momentum)
     limit = check_positive("threshold", threshold)
     if share <= limit:
@@ -266,8 +275,8 @@ class OscillationTracker:
     3. If ``f > threshold`` the weight is frozen to the rounded running mean of its codes.
     4. The running mean of codes takes in the new code.
 
-    A single reversal lifts the frequency to ``momentum``, so a threshold has to be some times
-    as large.
+    A single reversal lifts the frequency to ``momentum``, and a visit to another level brings two,
+    so a threshold has to be some times as large.
 
     References
     ----------

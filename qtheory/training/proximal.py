@@ -73,7 +73,8 @@ def proximal_step(weights: ArrayLike, strength: ArrayLike, grid: Levels) -> Floa
     .. math:: \operatorname{prox}(w) = q + \operatorname{sign}(w - q)\,(|w - q| - \lambda)_+,
               \qquad q \text{ the level nearest to } w
 
-    Limits: the weights for :math:`\lambda = 0`, the nearest levels from half a gap on.
+    Limits: the weights for :math:`\lambda = 0`; the nearest levels, for weights between levels,
+    from half a gap on.
 
     References
     ----------
@@ -366,7 +367,8 @@ def proximal_fixed_points(
     Returns
     -------
     numpy.ndarray
-        Fixed points in increasing order. From every start the weights tend to one of them.
+        Fixed points in increasing order, where halfway between two levels either of them counts
+        as the nearest. From every start the weights tend to one of them.
 
     Raises
     ------
@@ -377,9 +379,12 @@ def proximal_fixed_points(
     -----
     Book: thm-ch10-proximal-fixed-points.
 
-    A level q is one if :math:`h|q - c| \le \lambda` and q is the level nearest to
-    :math:`q - \alpha h (q - c)`. A point :math:`x = c \pm \lambda/h` between levels is one if
-    :math:`x \mp \alpha\lambda` has its nearest level on the far side of x from c.
+    A level q is one if :math:`h|q - c| \le \lambda` and q is a level nearest to
+    :math:`q - \alpha h (q - c)`. A point :math:`x = c \pm \lambda/h` off the levels is one if
+    :math:`x \mp \alpha\lambda` has a nearest level on the far side of x from c.
+
+    Accuracy: equal up to 1e-12 of the numbers involved counts as equal, so a point may be listed
+    that only almost is one.
 
     Examples
     --------
@@ -400,12 +405,12 @@ def proximal_fixed_points(
     if not rate * h < 1:
         raise fail("learning_rate", f"below 1/curvature = {1 / h:.6g}", learning_rate)
     levels = _levels_between(center - width, center + width, grid)
-    candidates = np.unique([center - width, *levels.tolist(), center + width])
-    reached = proximal_step(candidates - rate * h * (candidates - center), rate * strength, grid)
-    scale = FIXED * (np.abs(candidates) + abs(center) + width)
-    fixed = candidates[np.abs(reached - candidates) <= scale]
-    # An end of the interval on a level counts once.
-    return np.asarray(fixed[np.append(True, np.diff(fixed) > scale.max())], dtype=np.float64)
+    points = [_held_levels(levels, center, width, rate * h)]
+    if _rests_below(levels, center, width, rate * h):
+        points.append(np.array([center - width]))
+    if _rests_below(-levels[::-1], -center, width, rate * h):
+        points.append(np.array([center + width]))
+    return np.sort(np.concatenate(points))
 
 
 def relaxation_threshold(position: float) -> float:
@@ -487,7 +492,29 @@ def _levels_between(low: float, high: float, grid: Levels) -> NDArray[np.float64
     first = math.floor((low - grid.offset) / grid.step_size)
     last = math.ceil((high - grid.offset) / grid.step_size)
     if grid.code_min is not None and grid.code_max is not None:
-        first, last = max(first, grid.code_min), min(last, grid.code_max)
+        first, last = (min(max(k, grid.code_min), grid.code_max) for k in (first, last))
     if last - first > MAX_CANDIDATES:
         raise fail("strength", f"such that at most {MAX_CANDIDATES} levels hold", last - first)
     return grid.offset + grid.step_size * np.arange(first, last + 1, dtype=np.float64)
+
+
+def _held_levels(
+    levels: NDArray[np.float64], center: float, width: float, share: float
+) -> NDArray[np.float64]:
+    """Return the levels that ProxQuant does not leave; a step moves by a share of the way."""
+    slack = FIXED * (np.abs(levels) + abs(center) + width)
+    away, gaps = np.abs(levels - center), np.diff(levels)
+    toward = np.where(levels < center, np.append(gaps, np.inf), np.append(np.inf, gaps))
+    return levels[(away <= width + slack) & (share * away <= toward / 2 + slack)]
+
+
+def _rests_below(levels: NDArray[np.float64], center: float, width: float, share: float) -> bool:
+    """Return whether a level below holds the point below the minimizer where both pulls agree."""
+    point, moved = center - width, center - (1 - share) * width
+    slack = FIXED * (np.abs(levels) + abs(center) + width)
+    below = int((levels < point - slack).sum())
+    if below in (0, levels.size):
+        return below > 0
+    is_level = levels[below] <= point + slack[below]
+    middle = (levels[below - 1] + levels[below]) / 2
+    return bool(not is_level and moved <= middle + slack[below - 1] + slack[below])

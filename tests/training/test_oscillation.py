@@ -120,6 +120,10 @@ def test_what_a_tracker_shows_is_a_copy():
             r"`rate` must be in \[0, 1\]",
         ),
         (
+            lambda: freezing_steps_approx([0.5, 0.2], momentum=0.1, threshold=0.1),
+            "`rate` must be a single number",
+        ),
+        (
             lambda: freezing_steps_approx(0.5, momentum=1.0, threshold=0.1),
             "`momentum` must be above zero and below one",
         ),
@@ -187,7 +191,7 @@ def test_the_rate_of_reversals_does_not_depend_on_the_learning_rate(rate):
         np.full(11, 0.5), position, grid=GRID, learning_rate=rate, num_steps=4000
     )
     measured = reversals_of(codes) / 4000
-    # Visits are right to one, a visit has two reversals, and the first change is none.
+    # Changes are right to two, and the first of them is no reversal.
     assert_allclose(measured, reversal_rate(position), rtol=0, atol=3 / 4000)
     # Control: one reversal a visit instead of two is refused.
     assert np.abs(measured - reversal_rate(position) / 2).max() > 0.1
