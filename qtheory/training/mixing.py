@@ -18,6 +18,10 @@ FloatArray = NDArray[np.float64]
 MAX_MIXING_STATES = 1024
 # Eigenvalues of all kinds are found up to this many states, only those that matter above.
 MAX_EIGEN_STATES = 1000
+# Up to this many rungs the inverse of a ladder is a full matrix.
+SMALL_LADDER = 64
+# Slower than one over this, relative to the fastest, counts as never.
+LONGEST = 1e280
 # Shift of the inverse iteration, relative to the largest exit rate, and its first tolerance.
 SHIFT = 1e-6
 COARSE = 1e-2
@@ -25,6 +29,8 @@ COARSE = 1e-2
 FAST = 1e-7
 # Number of squarings after which a chain counts as one that does not mix.
 MAX_SQUARINGS = 60
+# Distances below this are what rounding leaves, not the chain.
+ROUNDING = 1e-10
 # The limit chain is looked at in time steps of alpha_0 over this.
 TIME_RESOLUTION = 2**20
 
@@ -43,7 +49,7 @@ def spectral_gap(chain: RoundingChain) -> float:
         :math:`1 - \max|\lambda|` over the eigenvalues of the kernel but the one at 1, per step, for
         a chain with a learning rate; zero if the chain is periodic. For the limit chain
         :math:`\min(-\mathrm{Re}\,\lambda)` over the eigenvalues of U but the one at 0, per unit of
-        steps times learning rate.
+        steps times learning rate. Zero also if it is below the accuracy.
 
     Raises
     ------
@@ -54,8 +60,9 @@ def spectral_gap(chain: RoundingChain) -> float:
     -----
     Book: ch09-spectral-gap.
 
-    Accuracy: 1e-14 of the largest rate of leaving a state, absolute, for chains that move along
-    one axis by single steps; for others this over the angle between left and right eigenvectors.
+    Accuracy: 1e-12 of its own size, down to 1e-280, for chains that move along one axis by single
+    steps and whose gap is that next to 1; else 1e-14 of the largest rate of leaving a state,
+    absolute, over the angle between left and right eigenvectors.
 
     Limits: above 1000 states, for gaps below 1e-7 and for the limit chain, only the eigenvalues
     next to 1 and next to -1 are looked for.
@@ -77,7 +84,7 @@ def spectral_gap(chain: RoundingChain) -> float:
     is_limit = chain.learning_rate is None
     eigenvalues = _departures(moves, is_limit)
     if is_limit:
-        return float(-eigenvalues.real.max() / (chain.time_step or 1.0))
+        return max(float(-eigenvalues.real.max() / (chain.time_step or 1.0)), 0.0)
     real, imaginary = eigenvalues.real, eigenvalues.imag
     # 1 - |1 + z| without cancellation for small z.
     excess = np.maximum(2 * real + real**2 + imaginary**2, -1.0)
@@ -98,15 +105,16 @@ def mixing_time(chain: RoundingChain, *, tolerance: float) -> float:
     Returns
     -------
     float
-        Smallest t with :math:`\max_x \mathrm{TV}(T^t(x, \cdot), \pi) \le \varepsilon`: a number of
+        Smallest t with :math:`\max_x \mathrm{TV}(P^t(x, \cdot), \pi) \le \varepsilon`: a number of
         steps, as a whole float; for the limit chain, with :math:`e^{tU}` in place of the power, a
         time in units of steps times learning rate.
 
     Raises
     ------
     ValueError
-        If the chain is not irreducible, it has too many states, it does not mix since it is
-        periodic, or the tolerance is out of range.
+        If the chain is not irreducible or has too many states; if it does not mix within
+        :math:`2^{60}` steps, of its own or of :math:`2^{-20}\alpha_0`, since it is slow or
+        periodic; or if the tolerance is out of range or below the accuracy of powers, about 1e-15.
 
     Notes
     -----
@@ -132,6 +140,8 @@ def mixing_time(chain: RoundingChain, *, tolerance: float) -> float:
     if chain.num_states > MAX_MIXING_STATES:
         condition = f"of at most {MAX_MIXING_STATES} states, whose kernel can be squared"
         raise fail("chain", condition, f"{chain.num_states} states")
+    if chain.num_states == 1:
+        return 0.0
     kernel = chain.kernel.toarray() if chain.is_sparse else chain.kernel
     if chain.learning_rate is not None:
         return float(_steps_to_mix(kernel, law, epsilon))
@@ -141,19 +151,10 @@ def mixing_time(chain: RoundingChain, *, tolerance: float) -> float:
 
 
 def _departures(moves: Any, is_limit: bool) -> NDArray[np.complex128]:
-    """Return the eigenvalues of T - I that matter, without the zero."""
+    """Return the eigenvalues of P - I that matter, without the zero."""
     count = moves.shape[0]
     if (ladder := _ladder(moves)) is not None:
-        from scipy import linalg
-
-        up, down = ladder
-        # The product with the transposed of this bidiagonal matrix has all eigenvalues but zero.
-        diagonal, beside = up + down, -np.sqrt(down[:-1]) * np.sqrt(up[1:])
-        ends = [
-            linalg.eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(k, k))
-            for k in {0, count - 2}
-        ]
-        return np.asarray(-np.concatenate(ends), dtype=np.complex128)
+        return -np.array(_ladder_ends(*ladder), dtype=np.complex128)
     if count <= MAX_EIGEN_STATES:
         dense = moves if isinstance(moves, np.ndarray) else moves.toarray()
         np.fill_diagonal(dense, -dense.sum(axis=1))
@@ -171,8 +172,51 @@ def _ladder(moves: Any) -> tuple[FloatArray, FloatArray] | None:
     return up, down
 
 
+def _ladder_ends(up: FloatArray, down: FloatArray) -> tuple[float, float]:
+    """Return the least eigenvalue of I - P but zero, with all its digits, and the largest.
+
+    All but zero are those of the product C C' of the bidiagonal matrix C with the roots of up and,
+    with a minus, of down. Its factors L D L' are found without a subtraction, and its inverse has
+    positive entries only.
+    """
+    from scipy import linalg
+    from scipy.sparse import linalg as sparse_linalg
+
+    beside = -np.sqrt(down[:-1]) * np.sqrt(up[1:])
+    if (size := len(up)) == 1:
+        return float(up[0] + down[0]), float(up[0] + down[0])
+    largest = linalg.eigvalsh_tridiagonal(
+        up + down, beside, select="i", select_range=(size - 1, size - 1)
+    )[0]
+    scale = float(largest)
+    pivots = np.array(_pivots((up / scale).tolist(), (down / scale).tolist()))
+    factors = beside / scale / pivots[:-1]
+
+    def solve(vector: FloatArray) -> FloatArray:
+        return np.asarray(linalg.lapack.dpttrs(pivots, factors, vector)[0])
+
+    if not solve(np.ones(size)).max() < LONGEST:  # the largest row sum of the inverse
+        return 0.0, scale
+    if size <= SMALL_LADDER:
+        slowest = np.linalg.eigvalsh(solve(np.eye(size)))[-1]
+    else:
+        inverse = sparse_linalg.LinearOperator((size, size), matvec=solve, dtype=np.float64)
+        options = {"k": 1, "which": "LA", "v0": np.ones(size), "return_eigenvectors": False}
+        slowest = sparse_linalg.eigsh(inverse, **options)[0]
+    return scale / float(slowest), scale
+
+
+def _pivots(up: list[float], down: list[float]) -> list[float]:
+    """Return the pivots of the elimination, each the rate down and what is left of that up."""
+    pivots, rest = [], up[0]
+    for rise, fall in zip([*up[1:], 0.0], down, strict=True):
+        pivots.append(fall + rest)
+        rest = rise * (rest / pivots[-1])
+    return pivots
+
+
 def _outer_departures(moves: Any, is_limit: bool) -> NDArray[np.complex128]:
-    """Return the eigenvalues of T - I next to 0 and, where they may matter, next to -2."""
+    """Return the eigenvalues of P - I next to 0 and, where they may matter, next to -2."""
     from scipy import sparse
 
     exits = _row_sums(moves)
@@ -222,8 +266,7 @@ def _steps_to_mix(kernel: FloatArray, law: FloatArray, epsilon: float) -> int:
     powers = [kernel]
     while _distance(powers[-1], law) > epsilon:
         if len(powers) > MAX_SQUARINGS:
-            condition = f"one that mixes within 2**{MAX_SQUARINGS} steps"
-            raise fail("chain", condition, f"a distance of {_distance(powers[-1], law)} then")
+            _refuse_to_mix(_distance(powers[-1], law), epsilon)
         powers.append(_product(powers[-1], powers[-1]))
     if len(powers) == 1:
         return 1
@@ -233,6 +276,14 @@ def _steps_to_mix(kernel: FloatArray, law: FloatArray, epsilon: float) -> int:
         if _distance(further, law) > epsilon:
             reached, steps = further, steps + (1 << level)
     return steps + 1
+
+
+def _refuse_to_mix(distance: float, epsilon: float) -> None:
+    """Say why a distance is not reached: rounding, or the chain itself."""
+    if distance < ROUNDING:
+        raise fail("tolerance", f"above the rounding of powers, {distance}", epsilon)
+    condition = f"one that mixes within 2**{MAX_SQUARINGS} steps"
+    raise fail("chain", condition, f"a distance of {distance} then")
 
 
 def _product(first: FloatArray, second: FloatArray) -> FloatArray:

@@ -31,7 +31,7 @@ def stationary_law(chain: RoundingChain, *, allow_transient: bool = False) -> Fl
     Returns
     -------
     numpy.ndarray
-        The law :math:`\pi = \pi T`, with sum one, shape ``(num_states,)``.
+        The law :math:`\pi = \pi P`, with sum one, shape ``(num_states,)``.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def stationary_law(chain: RoundingChain, *, allow_transient: bool = False) -> Fl
     -----
     Book: ch09-stationary, ch09-elimination.
 
-    Accuracy: each entry to ``num_states`` times 1e-16 of its own size, relative to the entries of
+    Accuracy: each entry to about ``num_states`` times 1e-16 of its own size, given the entries of
     the kernel, however small it is. Entries below 1e-308 are zero.
 
     Limits: time grows with the number of states times the square of the longest move, in states.

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from helpers import assert_mc_close
@@ -27,6 +28,7 @@ from qtheory.training import (
 TOY_AXIS = np.linspace(-3.0, 8.0, 23)
 TOY = ThreeBasins()
 SQUARE = np.linspace(-1.5, 1.5, 7)
+TINY = {"tolerance": 1e-18}
 chances = st.floats(1e-3, 0.999)
 
 
@@ -43,6 +45,23 @@ def toy_chain(rate):
 def two_states(up, down, **options):
     """Chain of two states with given chances to leave them."""
     return RoundingChain([0.0, 1.0], [[1 - up, up], [down, 1 - down]], **options)
+
+
+def ladder(up, down, **options):
+    """Chain that moves to neighbors with given chances."""
+    kernel = np.diag(up, 1) + np.diag(down, -1)
+    np.fill_diagonal(kernel, 1 - kernel.sum(axis=1))
+    return RoundingChain(np.arange(len(up) + 1.0), kernel, **options)
+
+
+def exact_ladder_gap(chain):
+    """Gap of a chain of single steps, per step, from 120 digits of a symmetric matrix."""
+    up, down = (chain.kernel.diagonal(k).tolist() for k in (1, -1))
+    with mpmath.workdps(120):
+        matrix = mpmath.diag([mpmath.mpf(u) + d for u, d in zip(up, down, strict=True)])
+        for k, (u, d) in enumerate(zip(up[1:], down[:-1], strict=True)):
+            matrix[k, k + 1] = matrix[k + 1, k] = -mpmath.sqrt(mpmath.mpf(u) * d)
+        return float(min(mpmath.eigsy(matrix, eigvals_only=True)))
 
 
 def counted_steps(chain, tolerance):
@@ -93,6 +112,17 @@ def test_a_wide_tolerance_takes_no_step():
     assert mixing_time(two_states(0.1, 0.3), tolerance=0.76) == 0
     assert mixing_time(two_states(0.1, 0.3, learning_rate=1.0), tolerance=0.74) == 1
     assert mixing_time(RoundingChain([0.0], [[1.0]], 1.0), tolerance=0.1) == 0
+    assert mixing_time(RoundingChain([0.0], [[1.0]]), tolerance=0.1) == 0
+
+
+def test_gaps_that_are_too_small_for_a_float_are_zero():
+    limit = limit_chain(TOY.gradient, np.linspace(-3.0, 8.0, 10001), noise=GaussianNoise(2.0))
+    assert spectral_gap(limit) == 0.0
+    # Relabeled, the eigenvalues are found to rounding errors of either sign.
+    chain = ladder([0.5, 1e-20, 0.25], [0.25, 1e-20, 0.5])
+    order = [0, 2, 1, 3]
+    mixed = RoundingChain(chain.points[order], chain.kernel[np.ix_(order, order)])
+    assert 0 <= spectral_gap(mixed) < 1e-15
 
 
 @pytest.mark.parametrize(
@@ -101,6 +131,10 @@ def test_a_wide_tolerance_takes_no_step():
         (lambda: mixing_time(two_states(0.1, 0.1), tolerance=0.0), "`tolerance` must be between"),
         (lambda: mixing_time(two_states(0.1, 0.1), tolerance=1.0), "`tolerance` must be between"),
         (lambda: mixing_time(two_states(0.1, 0.1), tolerance=math.nan), "`tolerance` must be fin"),
+        (
+            lambda: mixing_time(limit_chain([0, 0, 0], [0, 1, 2], noise=GaussianNoise()), **TINY),
+            "`tolerance` must be above the rounding of powers, .*, got 1e-18",
+        ),
         (lambda: mixing_time(two_states(0.1, 0.0), tolerance=0.1), "`chain` must be irreducible"),
         (lambda: mixing_time(1, tolerance=0.1), "`chain` must be RoundingChain, got 1"),
         (lambda: spectral_gap(two_states(0.1, 0.0)), "`chain` must be irreducible"),
@@ -205,6 +239,28 @@ def test_time_of_the_limit_chain_is_that_of_the_matrix_exponential():
     rows = linalg.expm(time * chain.generator)
     distance = 0.5 * np.abs(rows - law).sum(axis=1).max()
     assert distance == pytest.approx(0.2, rel=1e-7, abs=0)
+
+
+@pytest.mark.theory_vs_sim
+@pytest.mark.parametrize("std", [1.0, 0.2, 0.1702])
+def test_gaps_of_slow_chains_keep_their_digits(std, monkeypatch):
+    limit = limit_chain(TOY.gradient, TOY_AXIS, noise=GaussianNoise(std))
+    exact = exact_ladder_gap(limit)
+    assert spectral_gap(limit) * limit.time_step == pytest.approx(exact, rel=1e-12, abs=0)
+    chain = RoundingChain(TOY_AXIS, limit.kernel, 1.0)
+    assert spectral_gap(chain) == pytest.approx(exact, rel=1e-12, abs=0)
+    monkeypatch.setattr(mixing, "SMALL_LADDER", 2)
+    assert spectral_gap(chain) == pytest.approx(exact, rel=1e-12, abs=0)
+
+
+@pytest.mark.theory_vs_sim
+@pytest.mark.parametrize("depth", [10, 40, 160])
+def test_gap_of_two_deep_wells(depth):
+    # Wells at both ends, two steps of a chance of 0.4 * 10^(-depth / 4) away from the middle.
+    chances = 0.4 * np.power(10.0, [-depth / 4, -depth / 4, 0, 0])
+    chain = ladder(chances, chances[::-1], learning_rate=1.0)
+    assert spectral_gap(chain) == pytest.approx(exact_ladder_gap(chain), rel=1e-13, abs=0)
+    assert spectral_gap(chain) < 10 ** (1 - depth / 2)
 
 
 @pytest.mark.theory_vs_sim
