@@ -38,7 +38,7 @@ class ProblemConstants:
     gradient_norm : float
         G with :math:`\mathbb{E}\lVert g \rVert^2 \le G^2` at every step, above zero.
     diameter : float
-        D with :math:`\lVert w - w^* \rVert \le D` at every step, above zero.
+        D with :math:`\lVert w - w^* \rVert \le D` at every step, not below zero.
     strong_convexity : float
         Constant :math:`\mu` of strong convexity, zero if there is none.
     smoothness : float
@@ -358,7 +358,8 @@ def bc_strongly_convex_bound(
     ----------
     constants : ProblemConstants
         Needs ``gradient_norm``, ``strong_convexity``, and ``smoothness`` or (for stochastic
-        rounding) ``hessian_lipschitz`` with ``diameter``; ``diameter`` for rounding to nearest.
+        rounding) ``hessian_lipschitz`` with ``diameter``. For rounding to nearest a known
+        ``diameter`` may give a smaller bound.
     grid_step : float
         Step :math:`\Delta` of the grid, not below zero.
     num_steps : int
@@ -381,7 +382,7 @@ def bc_strongly_convex_bound(
 
     Notes
     -----
-    Book: thm-ch08-bc-strong.
+    Book: thm-ch08-bc-strong, thm-ch08-bc-nearest-square.
 
     The first two parts are those of :func:`sr_strongly_convex_bound`. The floor is
 
@@ -390,6 +391,10 @@ def bc_strongly_convex_bound(
               \frac12 \mu \sqrt d\,\Delta D
               + (L - \mu) \min\Bigl(\frac18 d \Delta^2, \frac12 \sqrt d\,\Delta D\Bigr)
               \quad\text{(nearest)} .
+
+    For rounding to nearest the first two parts times :math:`1 + \sqrt{\mu/L}` with the floor
+    :math:`\frac18 d \Delta^2 (\sqrt L + \sqrt\mu)^2` are a bound as well; the smaller sum is
+    returned.
 
     Assumptions: F is :math:`\mu`-strongly convex with an L-Lipschitz gradient or an
     :math:`L_2`-Lipschitz Hessian, gradients are taken at the rounded weights and unbiased there
@@ -404,17 +409,13 @@ def bc_strongly_convex_bound(
         constants, grid_step=grid_step, num_steps=num_steps, offset=offset
     )
     step = float(grid_step)
-    spread = 0.125 * constants.dimension * step**2
-    mu = constants.strong_convexity
     if forward == "nearest":
-        smoothness, diameter = constants.known("smoothness"), constants.known("diameter")
-        linear = 0.5 * math.sqrt(constants.dimension) * step * diameter
-        floor = mu * linear + (smoothness - mu) * _shift(constants, step, diameter)
-    else:
-        floor = spread * min(_twist(constants), constants.smoothness - mu)
-        if math.isinf(floor):
-            raise fail("smoothness", "known for this bound", constants.smoothness)
-    return Bound(rest.initial, rest.noise, floor)
+        bounds = _nearest_bounds(constants, rest, step)
+        return min(bounds, key=lambda bound: bound.value)
+    slope = min(_twist(constants), constants.smoothness - constants.strong_convexity)
+    if math.isinf(slope):
+        raise fail("smoothness", "known for this bound", constants.smoothness)
+    return Bound(rest.initial, rest.noise, 0.125 * constants.dimension * step**2 * slope)
 
 
 def bc_nonconvex_bound(
@@ -507,8 +508,9 @@ def printed_bound(
     -----
     Book: ch08-printed.
 
-    Not verified against the text of [Li2017]_: cf. its Theorems 1 to 4. Two of the forms fail, see
-    ``qtheory.training.counterexamples``.
+    Not verified against the text of [Li2017]_: cf. its Theorems 1 to 4. The form for BinaryConnect
+    and strong convexity fails in two ways; of the convex forms the proof fails, as the mean excess
+    can be larger. See ``qtheory.training.counterexamples``.
     """
     check_choice("theorem", theorem, PRINTED)
     count, step = _run(num_steps, grid_step, constants)
@@ -527,7 +529,10 @@ def printed_bound(
     if theorem == "bc convex":
         lipschitz = constants.known("smoothness")
         return Bound(initial, noise, root * step * lipschitz * constants.known("diameter"))
-    return Bound(initial, noise, 0.5 * root * step * _twist(constants))
+    twist = constants.known("hessian_lipschitz")
+    if twist > 0:
+        twist *= constants.known("diameter")
+    return Bound(initial, noise, 0.5 * root * step * twist)
 
 
 def _run(num_steps: int, grid_step: float, constants: ProblemConstants) -> tuple[int, float]:
@@ -563,9 +568,22 @@ def _shift(constants: ProblemConstants, step: float, diameter: float) -> float:
     return min(0.125 * root**2, 0.5 * root * diameter)
 
 
+def _nearest_bounds(constants: ProblemConstants, rest: Bound, step: float) -> list[Bound]:
+    """Return the bounds of rounding to nearest: of second order, and by the diameter if known."""
+    smoothness, mu = constants.known("smoothness"), constants.strong_convexity
+    factor = 1 + math.sqrt(mu / smoothness)
+    square = 0.125 * constants.dimension * step**2 * smoothness * factor**2
+    bounds = [Bound(factor * rest.initial, factor * rest.noise, square)]
+    if math.isfinite(constants.diameter):
+        linear = 0.5 * math.sqrt(constants.dimension) * step * constants.diameter
+        shift = (smoothness - mu) * _shift(constants, step, constants.diameter)
+        bounds.append(Bound(rest.initial, rest.noise, mu * linear + shift))
+    return bounds
+
+
 def _twist(constants: ProblemConstants) -> float:
-    """Return L_2 D, zero for a quadratic of any size and infinite where one is not known."""
-    if constants.hessian_lipschitz == 0:
+    """Return L_2 D, zero if either is zero, else infinite where one is not known."""
+    if constants.hessian_lipschitz == 0 or constants.diameter == 0:
         return 0.0
     return constants.hessian_lipschitz * constants.diameter
 

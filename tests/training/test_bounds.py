@@ -110,9 +110,21 @@ def test_parts_of_the_bounds():
     assert bc_convex_bound(CONSTANTS, **RUN, rate_constant=0.5) == Bound(4 / root, 8 / root, 1 / 16)
     assert bc_nonconvex_bound(CONSTANTS, **WALK) == Bound(6.0 / 40, pytest.approx(3.2), 0.25)
     assert bc_strongly_convex_bound(CONSTANTS, **RUN, forward="stochastic").floor == 1 / 64
+    # To nearest: few steps or a small diameter leave the linear floor, many steps the square.
+    few = bc_strongly_convex_bound(CONSTANTS, grid_step=0.125, num_steps=40, forward="nearest")
+    assert few.floor == pytest.approx(0.5 * 0.5 * 0.5 * 2.0 + 1.5 / 32, abs=0, rel=1e-14)
+    assert few.value == few.initial + few.noise + few.floor
     near = bc_strongly_convex_bound(CONSTANTS, **RUN, forward="nearest")
-    assert near.floor == pytest.approx(0.5 * 0.5 * 0.5 * 2.0 + 1.5 / 32, abs=0, rel=1e-14)
-    assert near.value == near.initial + near.noise + near.floor
+    assert near.floor == pytest.approx(4.5 / 32, abs=0, rel=1e-14)
+    assert near.noise == pytest.approx(1.5 * strong.noise, abs=0, rel=1e-14)
+
+
+def test_rounding_to_nearest_needs_no_diameter():
+    unknown = replace(CONSTANTS, diameter=math.inf)
+    settings = {"grid_step": 0.125, "num_steps": 40, "forward": "nearest"}
+    assert bc_strongly_convex_bound(unknown, **settings).floor == pytest.approx(4.5 / 32)
+    with pytest.raises(ValueError, match="`diameter` must be known"):
+        bc_strongly_convex_bound(unknown, **settings, offset=2.0)
 
 
 def test_printed_parts():
@@ -140,6 +152,18 @@ def test_single_moves_have_no_term_of_noise():
 def test_quadratics_have_no_floor_even_without_a_diameter():
     unknown = replace(CONSTANTS, hessian_lipschitz=0.0, diameter=math.inf)
     assert bc_strongly_convex_bound(unknown, **RUN, forward="stochastic").floor == 0.0
+
+
+def test_zeros_beside_unknown_constants_are_no_nan():
+    still = replace(CONSTANTS, hessian_lipschitz=math.inf, diameter=0.0)
+    assert bc_strongly_convex_bound(still, **RUN, forward="stochastic").floor == 0.0
+    bare = ProblemConstants(dimension=1, gradient_norm=1.0, strong_convexity=1.0)
+    with pytest.raises(ValueError, match="`smoothness` must be known"):
+        bc_strongly_convex_bound(bare, grid_step=0.0, num_steps=9, forward="stochastic")
+    smooth = replace(bare, smoothness=2.0)
+    run = {"grid_step": 0.0, "num_steps": 9}
+    assert bc_strongly_convex_bound(smooth, **run, forward="stochastic").floor == 0.0
+    assert bc_strongly_convex_bound(smooth, **run, forward="nearest").floor == 0.0
 
 
 def test_far_grids_are_bounded_by_the_diameter():
@@ -171,8 +195,18 @@ def test_unknown_constants_are_refused():
         sr_convex_bound(bare, **RUN, rate_constant=1.0)
     with pytest.raises(ValueError, match="`smoothness` must be known"):
         sr_nonconvex_bound(bare, **WALK)
+    strong = replace(bare, strong_convexity=1.0)
     with pytest.raises(ValueError, match="`smoothness` must be known"):
-        bc_strongly_convex_bound(replace(bare, strong_convexity=1.0), **RUN, forward="stochastic")
+        bc_strongly_convex_bound(strong, **RUN, forward="stochastic")
+    with pytest.raises(ValueError, match="`smoothness` must be known"):
+        bc_strongly_convex_bound(strong, **RUN, forward="nearest")
+    with pytest.raises(ValueError, match="`hessian_lipschitz` must be known"):
+        printed_bound("bc strongly convex", strong, **RUN)
+    with pytest.raises(ValueError, match="`diameter` must be known"):
+        printed_bound("bc strongly convex", replace(strong, hessian_lipschitz=1.0), **RUN)
+    assert (
+        printed_bound("bc strongly convex", replace(strong, hessian_lipschitz=0), **RUN).floor == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -467,6 +501,22 @@ def test_bc_convex_constant_is_the_best():
     constants = ProblemConstants(dimension=1, gradient_norm=1.0, diameter=1.0, smoothness=1.0)
     floor = bc_convex_bound(constants, grid_step=1.0, num_steps=1, rate_constant=1.0).floor
     assert 0.9999 * floor < 0.5 * (limit.latent - 1e-6) ** 2 <= floor
+
+
+def test_floors_of_rounding_to_nearest_of_a_quarter_the_size_fail():
+    # A quadratic with its minimizer next to a grid point: a quarter is reached.
+    limit = bc_limit(lambda w: w - 1e-6, grid_step=1.0, lower=-2, upper=2)
+    excess = 0.5 * (limit.latent - 1e-6) ** 2
+    constants = ProblemConstants(
+        dimension=1, gradient_norm=1.0, strong_convexity=1.0, smoothness=1.0
+    )
+    bound = bc_strongly_convex_bound(constants, grid_step=1.0, num_steps=10**9, forward="nearest")
+    assert 0.24 * bound.value < excess < bound.value
+    # Negative control: the floor of unbiased rounding is none, and exceeded.
+    wrong = bc_strongly_convex_bound(
+        constants, grid_step=1.0, num_steps=10**9, forward="stochastic"
+    )
+    assert wrong.value < excess
 
 
 def test_bc_nonconvex_constant_is_the_best():
