@@ -1,6 +1,7 @@
 """Exact floors on quadratics: laws, the identity, averages, rounded weights."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -92,6 +93,18 @@ def test_far_minimizers_lose_no_mass():
     far = sr_quadratic_law(1.0, grid_step=0.5, noise=GaussianNoise(), minimizer=1e6 + 0.125)
     assert_allclose(far.points - 1e6, near.points, atol=1e-9, rtol=0)
     assert_allclose(far.probabilities, near.probabilities, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("far", "atol"), [(1e4, 1e-12), (1e6, 1e-11)])
+def test_accuracy_far_away_on_a_decimal_grid(far, atol):
+    # A tenth is not exact, so the place of the minimizer between grid points is rounded.
+    place = (far + 0.3) * 0.1
+    theta = float(Fraction(place) / Fraction(0.1) - int(far))
+    near = sr_quadratic_law(1.0, grid_step=0.1, noise=GaussianNoise(), minimizer=0.1 * theta)
+    law = sr_quadratic_law(1.0, grid_step=0.1, noise=GaussianNoise(), minimizer=place)
+    assert_allclose(law.probabilities, near.probabilities, rtol=0, atol=atol)
+    floor = sr_quadratic_floor([1.0], grid_step=0.1, noise=GaussianNoise(), minimizer=place)
+    assert floor.excess == pytest.approx(floor.identity, abs=0, rel=atol)
 
 
 @pytest.mark.parametrize(
