@@ -197,7 +197,7 @@ def halp(
 
     References
     ----------
-    [DeSa2018]_
+    Cf. [DeSa2018]_.
     """
     mu = check_positive("problem.strong_convexity", problem.strong_convexity)
     reach, rate, num_inner, num_epochs = _counts(bit_width, learning_rate, num_inner, num_epochs)
