@@ -180,8 +180,8 @@ def bc_limit(
     Book: thm-ch08-bc-limits.
 
     Assumptions: unbiased gradients of finite variance, learning rates whose sum diverges and whose
-    squares have a finite sum. Rates that fall to zero are enough for convergence in probability, and
-    for rounding to nearest without noise.
+    squares have a finite sum. Rates that fall to zero are enough for convergence in probability,
+    and for rounding to nearest without noise.
 
     Accuracy: exact up to rounding; the limit is the zero of a linear function. A zero of the
     derivative within 1e-12 grid steps of a grid point counts as on it.
