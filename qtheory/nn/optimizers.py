@@ -415,7 +415,9 @@ class StochasticRounding(_RoundedOptimizer):
     float32, as are the states of the wrapped optimizer, and rounded once to levels of their type;
     with the quantizer ``BFLOAT16`` that is training in bfloat16.
 
-    Limits: with steps much smaller than the update it is the wrapped optimizer.
+    Limits: with steps much smaller than the update it is the wrapped optimizer. Weights that are
+    loaded into the model later are taken as they are, on the grid or off it, until the next step
+    rounds them.
 
     References
     ----------
@@ -542,7 +544,8 @@ class BinaryConnect(_RoundedOptimizer):
     ValueError
         As for `StochasticRounding`, and if ``forward``, ``clip`` and ``generator`` do not fit.
     RuntimeError
-        In ``step``, if the model does not hold the weights of the last update.
+        In ``step``, if the model does not hold the weights of the last update, as far as PyTorch
+        counts their changes.
 
     See Also
     --------
@@ -560,7 +563,8 @@ class BinaryConnect(_RoundedOptimizer):
     the quantized weights: that is what is to be deployed.
 
     Limits: latent weights that are not clipped may drift far from the levels, from where they take
-    long to return.
+    long to return. Changes through ``parameter.data`` are not seen by PyTorch, so they are not
+    refused; the next step overwrites them.
 
     References
     ----------
