@@ -127,7 +127,7 @@ class Slider:
 
 
 class InteractiveFigure:
-    """A picture with one to three sliders, a play button and a sentence that reads the values.
+    """A picture with one to four sliders, a play button and a sentence that reads the values.
 
     All frames are drawn when the object is made, so an error in ``draw`` fails at once. As the
     last expression of a notebook cell the object shows itself.
@@ -139,7 +139,7 @@ class InteractiveFigure:
         builders of :mod:`qtheory.plotting`. With several panels ``ax`` is a tuple of them, from
         top to bottom. Set the limits of the axes, so that they stand still.
     sliders : sequence of Slider
-        One to three sliders with different names.
+        One to four sliders with different names.
     readout : callable or str
         Called as ``readout(**values)``, gives one sentence with the numbers of the frame. A text
         is taken as a format string whose fields are names of sliders.
@@ -155,7 +155,7 @@ class InteractiveFigure:
     Raises
     ------
     ValueError
-        If there are no sliders or more than three, if two have one name, if ``draw`` or
+        If there are no sliders or more than four, if two have one name, if ``draw`` or
         ``readout`` cannot take the names of the sliders, if ``alt`` or a readout is empty, if
         ``play`` names no slider, or if the figure has more than :data:`MAX_FRAMES` frames or
         more than :data:`MAX_HTML_BYTES` bytes.
@@ -293,8 +293,8 @@ class InteractiveFigure:
     def _validate(self) -> None:
         """Check what does not need a drawing."""
         names = [item.name for item in self._sliders]
-        if not 1 <= len(names) <= 3:
-            raise fail("sliders", "a sequence of one to three sliders", names)
+        if not 1 <= len(names) <= 4:
+            raise fail("sliders", "a sequence of one to four sliders", names)
         if len(set(names)) < len(names):
             raise fail("sliders", "sliders with different names", names)
         if math.prod(self._shape) > MAX_FRAMES:

@@ -108,7 +108,10 @@ def test_a_slider_refuses(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param({"sliders": []}, "`sliders` must be a sequence of one to three", id="none"),
+        pytest.param({"sliders": []}, "`sliders` must be a sequence of one to four", id="none"),
+        pytest.param(
+            {"sliders": sliders()[:1] * 5}, "`sliders` must be a sequence of one to four", id="five"
+        ),
         pytest.param(
             {"sliders": sliders()[:1] * 2}, "`sliders` must be sliders with different", id="twice"
         ),
