@@ -358,8 +358,7 @@ def bc_strongly_convex_bound(
     ----------
     constants : ProblemConstants
         Needs ``gradient_norm``, ``strong_convexity``, and ``smoothness`` or (for stochastic
-        rounding) ``hessian_lipschitz`` with ``diameter``. For rounding to nearest a known
-        ``diameter`` may give a smaller bound.
+        rounding) ``hessian_lipschitz``. A known ``diameter`` may give a smaller bound.
     grid_step : float
         Step :math:`\Delta` of the grid, not below zero.
     num_steps : int
@@ -382,7 +381,7 @@ def bc_strongly_convex_bound(
 
     Notes
     -----
-    Book: thm-ch08-bc-strong, thm-ch08-bc-nearest-square.
+    Book: thm-ch08-bc-strong, thm-ch08-bc-nearest-square, thm-ch08-bc-fourth-order.
 
     The first two parts are those of :func:`sr_strongly_convex_bound`. The floor is
 
@@ -393,8 +392,9 @@ def bc_strongly_convex_bound(
               \quad\text{(nearest)} .
 
     For rounding to nearest the first two parts times :math:`1 + \sqrt{\mu/L}` with the floor
-    :math:`\frac18 d \Delta^2 (\sqrt L + \sqrt\mu)^2` are a bound as well; the smaller sum is
-    returned.
+    :math:`\frac18 d \Delta^2 (\sqrt L + \sqrt\mu)^2` are a bound as well, and for stochastic
+    rounding twice the first two parts with the floor :math:`L_2^2 d^2 \Delta^4/(32\mu)`. The
+    smaller sum is returned.
 
     Assumptions: F is :math:`\mu`-strongly convex with an L-Lipschitz gradient or an
     :math:`L_2`-Lipschitz Hessian, gradients are taken at the rounded weights and unbiased there
@@ -408,14 +408,8 @@ def bc_strongly_convex_bound(
     rest = sr_strongly_convex_bound(
         constants, grid_step=grid_step, num_steps=num_steps, offset=offset
     )
-    step = float(grid_step)
-    if forward == "nearest":
-        bounds = _nearest_bounds(constants, rest, step)
-        return min(bounds, key=lambda bound: bound.value)
-    slope = min(_twist(constants), constants.smoothness - constants.strong_convexity)
-    if math.isinf(slope):
-        raise fail("smoothness", "known for this bound", constants.smoothness)
-    return Bound(rest.initial, rest.noise, 0.125 * constants.dimension * step**2 * slope)
+    find = _nearest_bounds if forward == "nearest" else _stochastic_bounds
+    return min(find(constants, rest, float(grid_step)), key=lambda bound: bound.value)
 
 
 def bc_nonconvex_bound(
@@ -578,6 +572,21 @@ def _nearest_bounds(constants: ProblemConstants, rest: Bound, step: float) -> li
         linear = 0.5 * math.sqrt(constants.dimension) * step * constants.diameter
         shift = (smoothness - mu) * _shift(constants, step, constants.diameter)
         bounds.append(Bound(rest.initial, rest.noise, mu * linear + shift))
+    return bounds
+
+
+def _stochastic_bounds(constants: ProblemConstants, rest: Bound, step: float) -> list[Bound]:
+    """Return the bounds of stochastic rounding: of second order, and of fourth order."""
+    bounds, scale = [], 0.125 * constants.dimension * step**2
+    slope = min(_twist(constants), constants.smoothness - constants.strong_convexity)
+    if math.isfinite(slope):
+        bounds.append(Bound(rest.initial, rest.noise, scale * slope))
+    if math.isfinite(constants.hessian_lipschitz):
+        bias = scale * constants.hessian_lipschitz
+        fourth = 2 * bias**2 / constants.strong_convexity
+        bounds.append(Bound(2 * rest.initial, 2 * rest.noise, fourth))
+    if not bounds:
+        raise fail("smoothness", "known for this bound", constants.smoothness)
     return bounds
 
 

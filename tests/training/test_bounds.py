@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import assert_slope
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 
 from qtheory.quantizers import infinite_grid, uniform_midrise, uniform_midtread
 from qtheory.training import (
@@ -610,3 +612,64 @@ def test_clipping_to_a_box_with_the_minimizer_keeps_the_bound():
         constants_of(problem, run), grid_step=1 / 8, num_steps=NUM_STEPS, offset=OFFSET
     )
     assert run.mean_value.mean() <= bound.value
+
+
+def softened_slope(weights):
+    # Second derivative at least 0.1, third at most 1 / (6 sqrt(3)).
+    return 1 / (1 + np.exp(-weights)) - 0.2 + 0.1 * weights
+
+
+def softened_value(weights):
+    return np.logaddexp(0, weights) - 0.2 * weights + 0.05 * weights**2
+
+
+def worst_excess(step):
+    """Return the excess of the latent weight's limit at the worst place of the minimizer."""
+    limits = [
+        bc_limit(
+            lambda w, shift=shift: softened_slope(w - shift),
+            grid_step=step,
+            lower=-4.0,
+            upper=4.0,
+            forward="stochastic",
+        ).latent
+        - shift
+        for shift in step * np.arange(0.05, 1, 0.1)
+    ]
+    return softened_value(np.array(limits)).max() - softened_value(-0.8968933436)
+
+
+def fourth_order_floor(step):
+    constants = ProblemConstants(
+        dimension=1, gradient_norm=1.0, strong_convexity=0.1, hessian_lipschitz=108**-0.5
+    )
+    return bc_strongly_convex_bound(
+        constants, grid_step=step, num_steps=10**12, forward="stochastic"
+    ).floor
+
+
+def test_stochastic_forward_ends_at_the_fourth_order_of_the_grid_step():
+    steps = np.array([1.0, 0.5, 0.25, 0.125])
+    excess = np.array([worst_excess(step) for step in steps])
+    floors = np.array([fourth_order_floor(step) for step in steps])
+    assert_allclose(floors, steps**4 / (108 * 32 * 0.1), rtol=1e-12)
+    assert (excess < floors).all()
+    assert_slope(np.log(steps), np.log(excess), 4.0, tol=0.05)
+    # Control: a twentieth of the floor is exceeded, so the bound is not idle.
+    assert (excess > floors / 20).all()
+
+
+def test_the_smaller_of_two_stochastic_bounds_is_returned():
+    constants = ProblemConstants(
+        dimension=4,
+        gradient_norm=3.0,
+        diameter=2.0,
+        strong_convexity=1.0,
+        hessian_lipschitz=0.5,
+    )
+    few, many = (
+        bc_strongly_convex_bound(constants, grid_step=0.5, num_steps=n, forward="stochastic")
+        for n in (10, 10**9)
+    )
+    assert few.floor == pytest.approx(4 * 0.25 / 8 * 0.5 * 2.0, rel=1e-15, abs=0)
+    assert many.floor == pytest.approx(0.25 * 16 * 0.0625 / 32, rel=1e-15, abs=0)
