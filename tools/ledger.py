@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 import qtheory.meanfield as meanfield
-import qtheory.training as training
 import qtheory.quantizers as quantizers
+import qtheory.training as training
 from qtheory import datasets
 
 ROOT = Path(__file__).resolve().parent.parent

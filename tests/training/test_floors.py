@@ -349,3 +349,13 @@ def test_clipping_below_the_spread_of_the_law_breaks_the_floor():
 def test_no_noise_and_none_are_one_law():
     first = sr_quadratic_floor([1.0], grid_step=1.0, noise=NoNoise(), minimizer=0.3)
     assert first.excess == sr_quadratic_floor([1.0], grid_step=1.0, minimizer=0.3).excess
+
+
+def test_minimizer_is_a_grid_point_unless_said():
+    noise = RademacherNoise(1.0)
+    settings = {"grid_step": 0.25, "noise": noise}
+    here = sr_quadratic_floor([1.0, 2.0], minimizer=0.0, **settings)
+    assert sr_quadratic_floor([1.0, 2.0], **settings).excess == here.excess
+    average = averaged_floor([1.0, 2.0], minimizer=[0.0, 0.0], **settings)
+    assert averaged_floor([1.0, 2.0], **settings).tolist() == average.tolist()
+    assert sr_quadratic_floor([1.0], grid_step=0.25).excess == 0.0

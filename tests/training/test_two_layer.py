@@ -409,3 +409,28 @@ def test_estimates_of_the_simulation_are_estimates():
     assert isinstance(sampled.loss, Estimate)
     assert sampled.weights.shape == sampled.weights_error.shape == (3,)
     assert sampled.output.shape == sampled.output_error.shape == (4,)
+
+
+@given(seeds, st.sampled_from(KINDS))
+def test_cosine_is_that_of_the_two_gradients(seed, kind):
+    teacher, output, weights = drawn(seed)
+    coarse = coarse_gradient(teacher, output, weights, kind=kind)
+    true = population_gradient(teacher, output, weights)[1]
+    lengths = np.linalg.norm(coarse) * np.linalg.norm(true)
+    cosine = gradient_cosine(teacher, output, weights, kind=kind)
+    assert cosine * lengths == pytest.approx(coarse @ true, rel=1e-9, abs=1e-12 * (1 + lengths))
+
+
+def test_each_condition_of_a_sure_step_by_hand():
+    # One unit, right angle: kappa = 1 / sqrt(2 pi) and the radial part v^2 / sqrt(2 pi).
+    teacher, length = TwoLayerTeacher([1.0], [1.0, 0.0]), 0.02
+    root = math.sqrt(2 * math.pi)
+    for output in (0.3, 3.0):
+        limit = descent_learning_rate(teacher, [output], [0.0, length], kind="identity")
+        conditions = [
+            2.0,
+            length / (2 * output**2 / root),
+            length / (2 * output / root),
+            math.sqrt(math.pi * length * root / 2),
+        ]
+        assert limit == pytest.approx(min(conditions), rel=1e-12, abs=0)
