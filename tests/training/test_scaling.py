@@ -40,6 +40,16 @@ def bent(place, below, above):
     return lambda w: np.where(w < place, below, above) * (w - place)
 
 
+def twisted(step, twist, corner):
+    """Return the derivative with curvature 1 + twist (w - corner)_+, zero in the middle of a cell.
+
+    The Hessian is Lipschitz with the constant ``twist``.
+    """
+    place = 0.5 * step
+    rest = np.maximum(place - corner, 0.0) ** 2
+    return lambda w: w - place + 0.5 * twist * (np.maximum(w - corner, 0.0) ** 2 - rest)
+
+
 def end_of(derivative, step, forward):
     """Return where the latent weight of one coordinate ends."""
     limit = bc_limit(derivative, grid_step=step, lower=-8 * step, upper=8 * step, forward=forward)
@@ -162,14 +172,9 @@ def test_floor_of_stochastic_rounding_by_the_smoothness(dimension):
 @each_dimension
 @pytest.mark.parametrize("step", STEPS)
 def test_floor_of_stochastic_rounding_by_the_hessian(dimension, step):
-    # Curvature 1 + 2 (w + 1)_+ / 10, minimizer in the middle of a cell.
+    # Curvature 1 + (w + 1)_+ / 5, and the minimizer in the middle of a cell.
     place, twist = 0.5 * step, 0.2
-
-    def derivative(w):
-        bend = np.maximum(w + 1, 0.0) ** 2 - (place + 1) ** 2
-        return w - place + 0.5 * twist * bend
-
-    away = end_of(derivative, step, "stochastic") - place
+    away = end_of(twisted(step, twist, -1.0), step, "stochastic") - place
     curvature = 1 + twist * (place + 1)
     excess = dimension * (0.5 * curvature * away**2 + twist * away**3 / 6)
     diameter = math.sqrt(dimension) * abs(away)
@@ -178,6 +183,24 @@ def test_floor_of_stochastic_rounding_by_the_hessian(dimension, step):
     assert excess / floor == pytest.approx(0.5 / math.sqrt(dimension), rel=step / 20, abs=0)
     # Negative control: a third of the floor fails where the dimension is one.
     assert math.sqrt(dimension) * excess > floor / 3
+
+
+@pytest.mark.theory_vs_sim
+@each_dimension
+def test_floor_of_fourth_order_without_diameter_and_smoothness(dimension):
+    # Curvature 1 + (w + h)_+ / 5 and the minimizer in the middle of a cell, as above.
+    excess, floors = [], []
+    for step in STEPS:
+        away = end_of(twisted(step, 0.2, -step), step, "stochastic") - 0.5 * step
+        curvature = 1 + 0.2 * 1.5 * step
+        excess.append(dimension * (0.5 * curvature * away**2 + 0.2 * away**3 / 6))
+        floors.append(strong_floor(dimension, step, "stochastic", hessian_lipschitz=0.2))
+    # A quarter of the floor in one dimension, which grows with the square of the dimension.
+    expected = 0.25 / dimension / (1 + 0.3 * STEPS)
+    assert np.divide(excess, floors) == pytest.approx(expected, rel=0.01, abs=0)
+    assert_orders(floors, 4)
+    # Negative control: a fifth of it fails in one dimension.
+    assert (dimension * np.array(excess) > np.array(floors) / 5).all()
 
 
 @pytest.mark.theory_vs_sim
