@@ -21,7 +21,7 @@ format:     ## put the code into its standard form
 	@$(VERB) format
 notebooks:  ## execute the chapters and write their notebooks
 	@$(VERB) notebooks
-sweeps:     ## train the networks of Part 2 and store the results (twenty minutes)
+sweeps:     ## train the networks of Parts 2 and 3 and store the results (35 minutes)
 	@$(VERB) sweeps
 clean:      ## remove what was built, but not .venv
 	@$(PYTHON) tools/verbs.py clean

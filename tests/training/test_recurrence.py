@@ -235,5 +235,5 @@ def test_saturated_weights_lock():
 
 def test_whole_turns_of_a_phase_do_not_matter():
     phases = np.array([0.1, 0.35, 0.8])
-    turned = tied_optimum_frequency(0.7, phases + [0.0, 1.0, -2.0])
+    turned = tied_optimum_frequency(0.7, np.add(phases, [0.0, 1.0, -2.0]))
     assert turned == pytest.approx(tied_optimum_frequency(0.7, phases), rel=1e-12, abs=0)
