@@ -50,6 +50,33 @@ class GradientNoise(ABC):
 
     Methods take arrays of any shape and return float64 arrays of that shape, or a float for a
     number.
+
+    A law of your own is a subclass with the properties ``std`` and ``bound`` and four methods of
+    float64 arrays: ``_cdf(x)``, the probability of :math:`\xi \le x`; ``_excess(x)``, which is
+    :math:`\mathbb{E}(\xi - x)_+`; ``_tail_square(x)``, which is :math:`\mathbb{E}(\xi - x)_+^2`;
+    and ``_sample(size, rng)``. Its mean must be zero. One that is not symmetric also needs
+    ``_reversed()``, the law of :math:`-\xi`, as the methods of the lower tail are made of it; and
+    ``_averaged(batch_size)`` is needed if it is to be averaged over batches.
+
+    Examples
+    --------
+    Uniform noise between -1 and 1:
+
+    >>> import numpy as np
+    >>> from qtheory.training import GradientNoise, limit_chain, stationary_law
+    >>> class UniformNoise(GradientNoise):
+    ...     std, bound = 3**-0.5, 1.0
+    ...     def _cdf(self, x):
+    ...         return np.clip((x + 1) / 2, 0, 1)
+    ...     def _excess(self, x):
+    ...         return np.clip(1 - x, 0, 2) ** 2 / 4 + np.maximum(-1 - x, 0)
+    ...     def _tail_square(self, x):
+    ...         return np.clip(1 - x, 0, 2) ** 3 / 6 + np.maximum(-1 - x, 0) * (1 - x)
+    ...     def _sample(self, size, rng):
+    ...         return rng.uniform(-1, 1, size)
+    >>> axis = np.linspace(-0.5, 0.5, 3)
+    >>> print(stationary_law(limit_chain(lambda w: w, axis, noise=UniformNoise())).round(4))
+    [0.2353 0.5294 0.2353]
     """
 
     @property
