@@ -2,7 +2,7 @@
 
 A fully connected and a convolutional network, both with batch normalization and a readout in
 floating point, and one training loop for all methods: floating point, BinaryConnect, stochastic
-rounding and rounding to the nearest. The rounding itself is that of :mod:`qtheory.nn.optimizers`.
+rounding and rounding to the nearest. The rounding itself is that of ``qtheory.nn.optimizers``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
