@@ -277,6 +277,28 @@ def test_the_start_weighs_as_much_as_the_offset_says(dimension, offset):
     assert bound.value == pytest.approx(expected, rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize(
+    ("forward", "factor", "floor"), [("nearest", 1.5, 4.5), ("stochastic", 2.0, 0.125)]
+)
+def test_the_second_bounds_weigh_start_and_noise_alike(forward, factor, floor):
+    # A step of one, and a diameter that makes the first bounds large.
+    constants = ProblemConstants(
+        dimension=4,
+        gradient_norm=3.0,
+        diameter=1000.0,
+        strong_convexity=1.0,
+        smoothness=4.0,
+        hessian_lipschitz=0.5,
+    )
+    settings = {"grid_step": 1.0, "num_steps": 10**8, "offset": 5.0}
+    bound = bc_strongly_convex_bound(constants, **settings, forward=forward)
+    rest = sr_strongly_convex_bound(constants, **settings)
+    assert rest.initial == pytest.approx(0.02, rel=1e-12, abs=0)
+    parts = (bound.initial, bound.noise, bound.floor)
+    expected = (factor * rest.initial, factor * rest.noise, floor)
+    assert parts == pytest.approx(expected, rel=1e-12, abs=0)
+
+
 @pytest.mark.theory_vs_sim
 @each_dimension
 @pytest.mark.parametrize("rule_of", [StochasticRounding, BinaryConnect])
