@@ -31,7 +31,7 @@ from qtheory.nn.binary_training import (
     train_binary,
 )
 from qtheory.sweeps import run_sweep
-from tools.sweeps import RUNNING, write
+from tools.sweeps import RUNNING, results, write
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = ROOT / "qtheory" / "data" / "binary_digits.json"
@@ -213,14 +213,9 @@ EXPERIMENTS: dict[str, Callable[[], list[Point]]] = {
 
 def run(name: str, *, num_jobs: int | None, folder: Path = RUNNING) -> list[dict[str, Any]]:
     """Run one experiment, or what is missing of it, and return parameters with results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    points = EXPERIMENTS[name]()
     path = folder / f"binary_{name}.jsonl"
-    done = run_sweep(train_point, points, path=path, seed=None, version=VERSION, num_jobs=num_jobs)
-    return [
-        {"parameters": point, **result}
-        for point, result in zip(done.parameters, done.results, strict=True)
-    ]
+    settings = {"seed": None, "version": VERSION, "num_jobs": num_jobs}
+    return results(train_point, EXPERIMENTS[name](), path=path, **settings)
 
 
 def provenance() -> dict[str, Any]:

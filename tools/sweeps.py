@@ -230,10 +230,17 @@ EXPERIMENTS: dict[str, Callable[[], list[Point]]] = {
 
 def run(name: str, *, num_jobs: int | None, folder: Path = RUNNING) -> list[dict[str, Any]]:
     """Run one experiment, or what is missing of it, and return parameters with results."""
-    folder.mkdir(parents=True, exist_ok=True)
-    points = EXPERIMENTS[name]()
     path = folder / f"{name}.jsonl"
-    done = run_sweep(train_point, points, path=path, seed=SEED, version=VERSION, num_jobs=num_jobs)
+    settings = {"seed": SEED, "version": VERSION, "num_jobs": num_jobs}
+    return results(train_point, EXPERIMENTS[name](), path=path, **settings)
+
+
+def results(
+    function: Callable[..., dict[str, Any]], points: list[Point], *, path: Path, **settings: Any
+) -> list[dict[str, Any]]:
+    """Run a sweep that goes on where it stopped, and return parameters with results."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = run_sweep(function, points, path=path, **settings)
     return [
         {"parameters": point, **result}
         for point, result in zip(done.parameters, done.results, strict=True)
