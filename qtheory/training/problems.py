@@ -106,11 +106,6 @@ class Quadratic:
         """Zero: the Hessian is constant."""
         return 0.0
 
-    @property
-    def hessian_trace(self) -> float:
-        """Sum of the eigenvalues."""
-        return float(self.curvatures.sum())
-
     def value(self, weights: ArrayLike) -> FloatArray:
         """Return F, shape ``(...)``, of weights of shape ``(..., d)``."""
         offset = self._offset(weights)

@@ -222,7 +222,7 @@ class ProximalQuantization(UpdateRule):
         rng: np.random.Generator | None = None,
     ) -> FloatArray:
         """Return the weights after one step."""
-        moved = np.asarray(latent - learning_rate * gradient, dtype=latent.dtype)
+        moved = super().update(latent, gradient, learning_rate)
         amount = learning_rate * self.strength if learning_rate else 0.0
         return proximal_step(moved, amount, self.grid)
 
@@ -261,17 +261,6 @@ class BinaryRelaxation(UpdateRule):
     def weights(self, latent: ArrayLike, *, rng: np.random.Generator | None = None) -> FloatArray:
         """Return the relaxed weights."""
         return relax(latent, self.strength, self.grid)
-
-    def update(
-        self,
-        latent: FloatArray,
-        gradient: FloatArray,
-        learning_rate: float,
-        *,
-        rng: np.random.Generator | None = None,
-    ) -> FloatArray:
-        """Return the latent weights after one step."""
-        return np.asarray(latent - learning_rate * gradient, dtype=latent.dtype)
 
 
 def descend_strengthened(

@@ -1,6 +1,5 @@
 """Update rules of quantized training: where the gradient is taken, and what becomes of a step."""
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +29,10 @@ FloatArray = NDArray[np.floating[Any]]
 ON_GRID = 1e-6
 
 
-class UpdateRule(ABC):
+class UpdateRule:
     """A rule that moves latent weights, and says at which weights the gradient is taken.
+
+    By itself it is gradient descent; a rule of your own overrides what it does differently.
 
     Arrays are float32 or float64 of shape ``(..., d)``; leading axes are replicas.
     """
@@ -40,7 +41,6 @@ class UpdateRule(ABC):
         """Return the weights of the network that belong to the latent weights."""
         return as_float_array("latent", latent)
 
-    @abstractmethod
     def update(
         self,
         latent: FloatArray,
@@ -50,6 +50,7 @@ class UpdateRule(ABC):
         rng: np.random.Generator | None = None,
     ) -> FloatArray:
         """Return the latent weights after one step; the inputs are left as they are."""
+        return _moved(latent, gradient, learning_rate)
 
     def start(self, latent: ArrayLike) -> FloatArray:
         """Return a checked copy of the weights that training starts from."""
@@ -67,17 +68,6 @@ class GradientDescent(UpdateRule):
     -----
     Book: ch08-rules.
     """
-
-    def update(
-        self,
-        latent: FloatArray,
-        gradient: FloatArray,
-        learning_rate: float,
-        *,
-        rng: np.random.Generator | None = None,
-    ) -> FloatArray:
-        """Return the weights after one step."""
-        return _moved(latent, gradient, learning_rate)
 
 
 @dataclass(frozen=True)

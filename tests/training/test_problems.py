@@ -42,7 +42,6 @@ def test_quadratic_by_hand():
     assert bowl.value([2.0, 2.0]) == 4.0
     assert bowl.gradient([2.0, 2.0]).tolist() == [3.0, 2.5]
     assert (bowl.dimension, bowl.minimum, bowl.hessian_lipschitz) == (2, 0.0, 0.0)
-    assert bowl.hessian_trace == pytest.approx(3.0, rel=1e-15, abs=0)
 
 
 def test_replicas_are_leading_axes(problem):
